@@ -1,0 +1,5 @@
+"""`python -m gateway` is `jingxin`."""
+
+from gateway.cli import main
+
+main()

@@ -1,0 +1,89 @@
+"""One carrier account: its queue, rate, links and open parts.
+
+Everything that belongs to the account rather than to one bind of it is here, since receipts come back on
+any link of the account (field lesson 4) and the contract rate counts all of them together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from gateway.correlation import Correlation
+from gateway.throttle import TokenBucket
+
+if TYPE_CHECKING:
+    from gateway.config import CarrierConfig
+    from gateway.downstream import Link
+    from gateway.message import Part
+
+# A busy carrier is left alone for this long, doubling with each further refusal.
+PAUSE_FIRST_S = 0.1
+PAUSE_MAX_S = 5.0
+
+
+class Carrier:
+    """The state of one carrier account.  Owned by the event loop."""
+
+    def __init__(self, config: CarrierConfig, now: float) -> None:
+        self.config = config
+        self.name = config.name
+        self.network = config.network
+        self.bucket = TokenBucket(config.rate_per_s, config.burst, now)
+        self.queue: deque[Part] = deque()
+        self.links: list[Link] = []
+        self.correlation = Correlation()
+        self.returned: list[Part] = []  # parts that go back to the head of the queue, in no order
+        self.paused_until = 0.0
+        self._pause_s = 0.0
+        self.window_bound = False  # the window, not the rate, held the queue back when it was last looked at
+        self.answered = 0
+        self.answered_per_s = 0.0
+        self.refused: Counter[int] = Counter()
+        self.receipts: Counter[int] = Counter()
+        self._answered_before = 0
+        self._measured = now
+
+    @property
+    def bound(self) -> bool:
+        """Whether at least one link can take parts now."""
+        return any(link.can_send for link in self.links)
+
+    def pause(self, now: float) -> None:
+        """The carrier is busy: leave it alone, twice as long each time until it takes something again."""
+        if now >= self.paused_until:
+            self._pause_s = min(PAUSE_MAX_S, self._pause_s * 2 or PAUSE_FIRST_S)
+            self.paused_until = now + self._pause_s
+
+    def took(self) -> None:
+        """The carrier took a part."""
+        self.answered += 1
+        self._pause_s = 0.0
+
+    def take_back(self) -> None:
+        """Put returned parts at the head of the queue, oldest first."""
+        self.returned.sort(key=lambda part: part.number, reverse=True)
+        self.queue.extendleft(self.returned)
+        self.returned.clear()
+
+    def in_flight(self) -> list[Part]:
+        """The parts that wait for their response on any link."""
+        return [part for link in self.links for part in link.in_flight()]
+
+    def measure(self, now: float) -> None:
+        """Measure the throughput since the last call."""
+        elapsed_s = now - self._measured
+        if elapsed_s > 0:
+            self.answered_per_s = (self.answered - self._answered_before) / elapsed_s
+        self._answered_before = self.answered
+        self._measured = now
+
+    def link_with_most_room(self) -> Link | None:
+        """The link with the most free window slots; None if there is none at all."""
+        best: Link | None = None
+        most = 0
+        for link in self.links:
+            room = link.room
+            if room > most:
+                best, most = link, room
+        return best

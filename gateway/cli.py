@@ -1,0 +1,92 @@
+"""`jingxin`: puts the commands together, and says in one line what went wrong.
+
+Exit status: 0 done, 1 refused or failed, 2 wrong use, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import typer
+from typer.exceptions import TyperException
+
+from gateway import __version__
+from gateway.commands import account, evidence, keys, service, uncertain
+from gateway.config_table import ConfigError
+from gateway.control_client import ControlError
+from gateway.password import PasswordError
+from storage.errors import EvidenceError
+
+# What the operating system says, and what to do about it where that can be known.
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "stop the process that listens there, or change the port",
+    errno.EADDRNOTAVAIL: "name an address of this host",
+    errno.EACCES: "give this user the permission",
+    errno.ENOSPC: "make room on the disk",
+    errno.EROFS: "name a directory on a writable file system",
+}
+
+app = typer.Typer(
+    name="jingxin",
+    help="An SMPP gateway that keeps evidence of every message.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in service.COMMANDS:
+    app.command()(command)
+app.add_typer(account.app, name="account")
+app.add_typer(evidence.app, name="evidence")
+app.add_typer(keys.app, name="keys")
+app.add_typer(uncertain.app, name="uncertain")
+
+
+@app.callback(invoke_without_command=True)
+def jingxin(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"jingxin {__version__}")
+        raise typer.Exit
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carries out one command line; returns the exit status. What a person can mend is one line on stderr."""
+    try:
+        status = app(list(arguments), prog_name="jingxin", standalone_mode=False)
+    except TyperException as error:
+        # No message: the help itself was the answer to a command line without a command.
+        if message := _one_line(error.format_message()):
+            typer.echo(f"jingxin: {message}: see `jingxin --help`", err=True)
+        return error.exit_code
+    except (ConfigError, ControlError, EvidenceError, PasswordError) as error:
+        typer.echo(f"jingxin: {_one_line(str(error))}", err=True)
+        return 1
+    except BrokenPipeError:
+        # The reader went away, as `| head` does. What is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        typer.echo(f"jingxin: {_one_line(_os_error(error))}", err=True)
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("jingxin: interrupted", err=True)
+        return 130
+    return status if isinstance(status, int) else 0
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+def _os_error(error: OSError) -> str:
+    # asyncio puts the address into the text of a failed bind, and no file name beside it.
+    what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+    remedy = _REMEDIES.get(error.errno or 0, "look at the log of the system")
+    return f"{what}: {remedy}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split("\n")).rstrip(".? ")

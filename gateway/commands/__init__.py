@@ -1,0 +1,1 @@
+"""The commands of `jingxin`, one module for each noun; `gateway.cli` puts them together."""

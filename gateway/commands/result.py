@@ -1,0 +1,76 @@
+"""An answer of the gateway on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def show(result: Mapping[str, Any], *, as_json: bool) -> None:
+    """Prints `result` as one line of JSON, or as single values and then a table for each list or mapping."""
+    if as_json:
+        typer.echo(msgspec.json.encode(result).decode())
+        return
+    console = Console()
+    single = {key: value for key, value in result.items() if not isinstance(value, list | dict)}
+    if single:
+        grid = Table.grid(padding=(0, 2))
+        for key, value in single.items():
+            grid.add_row(_words(key), _text(value))
+        console.print(grid)
+    for key, value in result.items():
+        if not isinstance(value, list | dict):
+            continue
+        if rows := _rows(value):
+            console.print(_table(key, rows))
+        else:
+            console.print(f"{_words(key)}: none")
+
+
+def _rows(value: list[Any] | dict[str, Any]) -> list[dict[str, Any]]:
+    """A mapping gives a row for each key, which is its first column: accounts, carriers."""
+    if isinstance(value, dict):
+        return [{"name": name, **_row(entry)} for name, entry in value.items()]
+    return [_row(entry) for entry in value]
+
+
+def _row(entry: object) -> dict[str, Any]:
+    return entry if isinstance(entry, dict) else {"value": entry}
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=_words(title), title_justify="left")
+    columns = dict.fromkeys(key for row in rows for key in row)
+    for column in columns:
+        numeric = all(type(row.get(column, 0)) in (int, float) for row in rows)
+        table.add_column(_words(column), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(row.get(column, "")) for column in columns))
+    return table
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _text(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case None:
+            return "-"
+        case float():
+            return f"{value:,.3f}".rstrip("0").rstrip(".")
+        case int():
+            return f"{value:,}"
+        case list():
+            return ", ".join(map(_text, value))
+        case dict():
+            return ", ".join(f"{_words(key)} {_text(entry)}" for key, entry in value.items())
+        case _:
+            return str(value)

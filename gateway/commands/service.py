@@ -1,0 +1,123 @@
+"""The commands that start, check and steer a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.commands.options import ConfigOption, JsonOption
+from gateway.commands.result import show
+from gateway.config import AccountConfig, CarrierConfig, Config, load, read
+from gateway.config_table import ConfigError
+from gateway.control_client import ControlError, request
+
+
+def run(config: ConfigOption) -> None:
+    """Runs everything this host needs, in the foreground."""
+    _start(config)
+
+
+def gateway(config: ConfigOption) -> None:
+    """Runs the gateway alone, in the foreground."""
+    _start(config)
+
+
+def check(config: ConfigOption) -> None:
+    """Validates the configuration, the password files and the master key without starting."""
+    from storage.errors import KeyFileError
+    from storage.keys import read_master_key
+
+    loaded = load(config)
+    try:
+        read_master_key(loaded.evidence.master_key_file)
+    except KeyFileError as error:
+        raise ConfigError(f"{config}: evidence.master_key_file: {error}") from error
+    typer.echo("\n".join(("OK", *summary(loaded))))
+
+
+def demo(
+    serve: Annotated[bool, typer.Option("--serve", help="Stay up for others to bind to.")] = False,
+) -> None:
+    """Shows the gateway at work with four simulated carriers and an application."""
+    from gateway.demo import run as run_demo
+
+    raise typer.Exit(run_demo(serve=serve))
+
+
+def status(config: ConfigOption, json: JsonOption = False) -> None:
+    """What the running gateway is doing."""
+    show(_ask(config, "status"), as_json=json)
+
+
+def drain(config: ConfigOption, json: JsonOption = False) -> None:
+    """Takes no new messages; what was accepted goes on to its end."""
+    show(_ask(config, "drain"), as_json=json)
+
+
+def resume(config: ConfigOption, json: JsonOption = False) -> None:
+    """Takes messages again after a drain."""
+    show(_ask(config, "resume"), as_json=json)
+
+
+COMMANDS = (run, gateway, check, demo, status, drain, resume)
+
+
+def summary(config: Config) -> list[str]:
+    """The configuration in a line for each thing that people would look up, warnings last."""
+    listener, http = config.listener, config.http
+    return [
+        f"gateway   {config.gateway.name}, state in {config.gateway.state_dir}",
+        f"listener  {listener.host} port {listener.port}, at most {listener.sessions_max} sessions",
+        f"http      {http.host} port {http.port}",
+        *map(_account, config.accounts),
+        *map(_carrier, config.carriers),
+        *(f"warning: {warning}" for warning in _warnings(config)),
+    ]
+
+
+def _account(account: AccountConfig) -> str:
+    networks = ", ".join(map(str, account.networks.networks)) or "nowhere"
+    sources = ", ".join(account.sources) or "no source"
+    return (
+        f"account   {account.system_id}: from {networks} as {sources}; {account.rate_per_s} parts/s,"
+        f" at most {account.sessions_max} sessions, window {account.window}"
+    )
+
+
+def _carrier(carrier: CarrierConfig) -> str:
+    return (
+        f"carrier   {carrier.name}: {carrier.network} at {carrier.host} port {carrier.port} as"
+        f" {carrier.system_id}; {carrier.rate_per_s} parts/s,"
+        f" {carrier.sessions} sessions, window {carrier.window}"
+    )
+
+
+def _warnings(config: Config) -> Iterator[str]:
+    """What is allowed and yet probably not meant."""
+    if not config.accounts:
+        yield "no [[account]]: nobody may bind"
+    if not config.carriers:
+        yield "no [[carrier]]: nothing can be sent"
+    for account in config.accounts:
+        if not account.networks.networks:
+            yield f"account {account.system_id}: without networks nobody may bind"
+        if not account.sources:
+            yield f"account {account.system_id}: without sources nothing may be sent"
+
+
+def _start(config: Path) -> None:
+    loaded = load(config)
+    from gateway.control import ControlSocketError
+    from gateway.daemon import run as run_daemon
+
+    try:
+        run_daemon(loaded)
+    except ControlSocketError as error:
+        raise ControlError(str(error)) from error
+
+
+def _ask(config: Path, command: str) -> dict[str, object]:
+    return request(read(config).gateway.control_socket, command)

@@ -1,0 +1,316 @@
+"""The configuration: one TOML file into frozen structs, or one line that says what is wrong with it.
+
+Passwords are not in the file, only paths. :func:`read` stops at the paths and serves the commands of people
+who may not read them; :func:`load` goes on to read every password file, and is what a gateway starts from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.config_table import ConfigError, TableDecoder, WrongValue, is_credential, located
+from gateway.networks import Networks
+from gateway.password import Password, PasswordError, read_clear, read_hash
+
+SOCKET_PATH_OCTETS_MAX: Final = 107
+"""sun_path has 108 octets on Linux, one of them the final NUL (unix(7))."""
+
+
+# The types of values. A description is the wording of the error; bounds describe themselves.
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="a name of at most 64 letters, digits and . _ -",
+    ),
+]
+Host = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9.:_%-]{1,253}$", description="a host name or an IP address, without port")
+]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+SystemId = Annotated[
+    str, Meta(pattern=r"^[!-~]{1,15}$", description="1 to 15 printable ASCII characters without spaces")
+]  # SMPP 3.4 §5.2.1: 16 octets with the NUL
+SystemType = Annotated[
+    str, Meta(pattern=r"^[ -~]{0,12}$", description="at most 12 printable ASCII characters")
+]  # SMPP 3.4 §5.2.3: 13 octets with the NUL
+# Addresses have 20 characters (SMPP 3.4 §5.2.8). An empty prefix would allow every source.
+SourcePrefix = Annotated[str, Meta(pattern=r"^[0-9A-Za-z]{1,20}$")]
+Sources = Annotated[
+    tuple[SourcePrefix, ...],
+    Meta(description='a list of prefixes of 1 to 20 digits or letters, such as ["10639110"]'),
+]
+# Above 10,000 binds, a process runs out of descriptors first (LimitNOFILE of the unit).
+Sessions = Annotated[int, Meta(ge=1, le=10_000)]
+# A window is memory and, after a cut, so many uncertain parts; no carrier gives more than some hundreds.
+Window = Annotated[int, Meta(ge=1, le=10_000)]
+# Twice what one gateway process can carry; above it a limit would limit nothing.
+Rate = Annotated[int, Meta(ge=1, le=100_000)]
+Duration = Annotated[float, Meta(ge=0.1, le=86_400)]
+Inactivity = Annotated[float, Meta(ge=1, description="a number of seconds from 1, or inf for never")]
+Hours = Annotated[int, Meta(ge=1, le=8_784)]
+Entries = Annotated[int, Meta(ge=1_000, le=10_000_000)]
+InterfaceVersion = Annotated[Literal[0x33, 0x34, 0x50], Meta(description="0x33, 0x34 or 0x50")]
+Network = Literal["mobile", "unicom", "telecom", "broadnet"]
+
+
+class GatewayConfig(Struct, frozen=True, kw_only=True):
+    """[gateway]: which host this is, and where its state lies."""
+
+    name: Name
+    state_dir: Path
+
+    @property
+    def evidence_dir(self) -> Path:
+        return self.state_dir / "evidence"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.state_dir / "control.sock"
+
+
+class ListenerConfig(Struct, frozen=True, kw_only=True):
+    """[listener]: where applications bind."""
+
+    host: Host = "127.0.0.1"  # nobody from outside until it is said
+    port: Port = 2775  # the port registered for SMPP
+    # All accounts: 30 applications with 8 each; the buffers of a session take some 100 KiB.
+    sessions_max: Sessions = 256
+    # Long enough for a slow peer, short enough that idle sockets do not gather.
+    bind_timeout_s: Duration = 5.0
+    # Below the minute after which firewalls begin to forget a silent connection.
+    enquire_link_s: Duration = 30.0
+    # A receiver that waits for replies is honest for days, and enquire_link finds the dead: off.
+    inactivity_s: Inactivity = math.inf
+
+
+class HttpConfig(Struct, frozen=True, kw_only=True):
+    """[http]: /metrics, /healthz and /readyz."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 9464  # the port that exporters of OpenTelemetry use for Prometheus
+
+
+class EvidenceConfig(Struct, frozen=True, kw_only=True):
+    """[evidence]: the append-only log."""
+
+    master_key_file: Path
+    # 1.2 million records of 220 octets; zeroed ahead in about a second.
+    segment_mib: Annotated[int, Meta(ge=1, le=4096)] = 256
+
+
+class LimitsConfig(Struct, frozen=True, kw_only=True):
+    """[limits]: how many of each thing memory holds. An entry costs 200 to 600 octets."""
+
+    parts_open_max: Entries = 1_000_000  # 500 parts a second, unanswered for half an hour
+    carrier_queue_max: Entries = 200_000  # a carrier: over six minutes of backlog at 500 parts a second
+    outbox_memory_max: Entries = 10_000  # an account: 100 windows ahead; what is more waits in the evidence
+    receipts_pending_max: Entries = 100_000  # receipts that match nothing yet: rare, so this is hours of them
+
+
+class NumbersConfig(Struct, frozen=True, kw_only=True):
+    """[numbers]: what the number plan leaves open."""
+
+    default_network: Network = "mobile"  # of a mobile number without a known prefix; the largest network
+    reject_iot: bool = True  # numbers of machines: no person reads there
+
+
+class AccountTable(Struct, frozen=True, kw_only=True):
+    """[[account]]: an application, as the file has it."""
+
+    system_id: SystemId
+    password_file: Path
+    networks: Networks = Networks()
+    sources: Sources = ()
+    sessions_max: Sessions = 8
+    window: Window = 100  # unanswered submit_sm a session: 1 ms commits fill it at 100,000 parts a second
+    rate_per_s: Rate = 100  # parts: hurts no carrier when somebody forgot to say it
+    burst: Rate = 0  # parts; absent: as rate_per_s
+    uncertain: Literal["wait", "resend"] = "wait"  # a second copy is worse than a late outcome, alarms apart
+    report_window: Window = 100  # unanswered deliver_sm a session, as much as applications give us
+    report_retention_h: Hours = 192  # receipts of an absent application: the eight days of a long holiday
+
+    def __post_init__(self) -> None:
+        if self.burst == 0:
+            msgspec.structs.force_setattr(self, "burst", self.rate_per_s)
+
+
+class AccountConfig(AccountTable, frozen=True, kw_only=True):
+    """An application with the hash line of its password."""
+
+    password_hash: str
+
+
+class CarrierTable(Struct, frozen=True, kw_only=True):
+    """[[carrier]]: our account at a carrier, as the file has it."""
+
+    name: Name
+    network: Network
+    host: Host
+    port: Port
+    system_id: SystemId
+    password_file: Path
+    sessions: Annotated[int, Meta(ge=1, le=64)] = 1  # carriers grant a handful
+    window: Window = 16  # what carriers grant without asking
+    rate_per_s: Rate = 100  # parts, all links of the account together
+    burst: Rate = 0  # parts; absent: as rate_per_s
+    bind: Literal["transceiver", "transmitter", "receiver"] = "transceiver"
+    system_type: SystemType = ""
+    interface_version: InterfaceVersion = 0x34  # SMPP 3.4 §5.2.4
+    default_alphabet: Literal["gsm0338", "ascii", "latin1"] = "gsm0338"  # what data_coding 0 means there
+    connect_timeout_s: Duration = 5.0  # one lost SYN is sent again after 1 s, a second after 3 s
+    response_timeout_s: Duration = 10.0  # after it a part is uncertain, so rather long than short
+    enquire_link_s: Duration = 30.0  # as for listener
+    reconnect_min_s: Duration = 1.0  # the first pause after a loss; it doubles, with jitter,
+    reconnect_max_s: Duration = 60.0  # up to this: a carrier that comes back is used within a minute
+    throttle_pause_s: Duration = 1.0  # after ESME_RTHROTTLED: rates are counted by the second
+    receipt_timeout_h: Hours = 72  # carriers try a handset for at most three days
+
+    def __post_init__(self) -> None:
+        if self.burst == 0:
+            msgspec.structs.force_setattr(self, "burst", self.rate_per_s)
+
+
+class CarrierConfig(CarrierTable, frozen=True, kw_only=True):
+    """Our account at a carrier with its password."""
+
+    password: Password
+
+
+class Tables(Struct, frozen=True, kw_only=True):
+    """What the file says. No password file has been looked at."""
+
+    path: Path
+    digest: str  # SHA-256 of the file, hexadecimal
+    gateway: GatewayConfig
+    listener: ListenerConfig
+    http: HttpConfig
+    evidence: EvidenceConfig
+    limits: LimitsConfig
+    numbers: NumbersConfig
+    account_tables: tuple[AccountTable, ...]
+    carrier_tables: tuple[CarrierTable, ...]
+
+
+class Config(Tables, frozen=True, kw_only=True):
+    """What a gateway runs with."""
+
+    accounts: tuple[AccountConfig, ...]
+    carriers: tuple[CarrierConfig, ...]
+
+
+def load(path: Path) -> Config:
+    """Reads the file and every password file. Raises ConfigError, whose message is one line."""
+    tables = read(path)
+    master_key_file(tables)
+    accounts = tuple(
+        AccountConfig(
+            **msgspec.structs.asdict(table),
+            password_hash=_secret(
+                read_hash, path, f"account[{table.system_id}].password_file", table.password_file
+            ),
+        )
+        for table in tables.account_tables
+    )
+    carriers = tuple(
+        CarrierConfig(
+            **msgspec.structs.asdict(table),
+            password=_secret(_read_clear, path, f"carrier[{table.name}].password_file", table.password_file),
+        )
+        for table in tables.carrier_tables
+    )
+    return Config(**msgspec.structs.asdict(tables), accounts=accounts, carriers=carriers)
+
+
+def read(path: Path) -> Tables:
+    """Reads the file alone. Raises ConfigError, whose message is one line."""
+    octets, document = _parse(path)
+    allowed = ("gateway", "listener", "http", "evidence", "limits", "numbers", "account", "carrier")
+    for name in document:
+        if name not in allowed:
+            raise ConfigError(f"{path}: {name}: unknown table: allowed are {', '.join(allowed)}")
+    decoder = TableDecoder(path)
+    tables = Tables(
+        path=path,
+        digest=hashlib.sha256(octets).hexdigest(),
+        gateway=decoder.table(GatewayConfig, "gateway", document.get("gateway", {})),
+        listener=decoder.table(ListenerConfig, "listener", document.get("listener", {})),
+        http=decoder.table(HttpConfig, "http", document.get("http", {})),
+        evidence=decoder.table(EvidenceConfig, "evidence", document.get("evidence", {})),
+        limits=decoder.table(LimitsConfig, "limits", document.get("limits", {})),
+        numbers=decoder.table(NumbersConfig, "numbers", document.get("numbers", {})),
+        account_tables=decoder.tables(AccountTable, "account", "system_id", document.get("account", [])),
+        carrier_tables=decoder.tables(CarrierTable, "carrier", "name", document.get("carrier", [])),
+    )
+    _check_together(tables)
+    return tables
+
+
+def master_key_file(tables: Tables) -> Path:
+    """Where the master key lies. Raises ConfigError for a credential that is not here."""
+    return _secret(located, tables.path, "evidence.master_key_file", tables.evidence.master_key_file)
+
+
+def _parse(path: Path) -> tuple[bytes, dict[str, Any]]:
+    try:
+        octets = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file: name the configuration with -c FILE") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}: name a readable file with -c FILE") from error
+    try:
+        return octets, tomllib.loads(octets.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at octet {error.start}: save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def _check_together(tables: Tables) -> None:
+    """What no single key can tell."""
+    path = tables.path
+    _refuse_twice(path, "account", "system_id", [table.system_id for table in tables.account_tables])
+    _refuse_twice(path, "carrier", "name", [table.name for table in tables.carrier_tables])
+    if (tables.listener.host, tables.listener.port) == (tables.http.host, tables.http.port):
+        raise ConfigError(f"{path}: http.port: {tables.http.port} is listener.port too: give each its own")
+    for carrier in tables.carrier_tables:
+        if carrier.reconnect_min_s > carrier.reconnect_max_s:
+            raise ConfigError(
+                f"{path}: carrier[{carrier.name}].reconnect_min_s: {carrier.reconnect_min_s:g} is above"
+                f" reconnect_max_s: allowed is at most {carrier.reconnect_max_s:g}"
+            )
+    if len(os.fsencode(tables.gateway.control_socket)) > SOCKET_PATH_OCTETS_MAX:
+        raise ConfigError(
+            f"{path}: gateway.state_dir: too long for the control socket in it: allowed are"
+            f" {SOCKET_PATH_OCTETS_MAX - len('/control.sock')} octets"
+        )
+
+
+def _refuse_twice(path: Path, table: str, key: str, names: Sequence[str]) -> None:
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise ConfigError(f"{path}: {table}[{name}].{key}: stands {times} times: allowed is once")
+
+
+Secret = TypeVar("Secret")
+
+
+def _secret(reader: Callable[[Path], Secret], path: Path, where: str, file: Path) -> Secret:
+    try:
+        return reader(located(file))
+    except (PasswordError, WrongValue) as error:
+        raise ConfigError(f"{path}: {where}: {error}") from error
+
+
+def _read_clear(path: Path) -> Password:
+    return read_clear(path, guarded=is_credential(path))

@@ -1,0 +1,207 @@
+"""Which part a receipt speaks of.
+
+Ids are opaque octets, kept raw.  A receipt's id is looked for exactly; only when that fails are the other
+notations of the same number tried (hexadecimal or decimal, case, leading zeros: field lesson 2).  Whatever
+way a part was found, the destination must agree, or the receipt is somebody's forgery (lesson 11).
+
+Most carriers write the same id twice, so the index of the other notations is built at the first receipt
+whose id is unknown, and kept up from then on.
+
+A receipt that matches nothing waits: its response may still come (lesson 1), or its part may turn out to be
+uncertain.  A receipt whose id nobody knows belongs to an uncertain part of this account if the destination
+agrees and there is only one such part that it can be.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from gateway.message import DISPATCHED, Part
+from protocol.smpp.receipt import Receipt, canonical_id, id_candidates
+
+Item = TypeVar("Item")
+
+# How a receipt was matched, for evidence.
+EXACT: Final = "exact"
+DERIVED: Final = "derived"
+UNCERTAIN_DESTINATION: Final = "uncertain"
+# The id is known, but it went to another number: forged, or another carrier's business.  Never matched later.
+MISMATCH: Final = "mismatch"
+UNKNOWN: Final = ""
+
+# Receipts that wait for their part, for one carrier account.  At 500 bytes each that is 50 MB; a carrier that
+# sends more unknown ids than this is broken or hostile, and every one of them is in the evidence anyway.
+WAITING_MAX = 100_000
+
+
+class WaitingReceipt(msgspec.Struct, gc=False):
+    """A receipt that matched nothing yet.  index: of its record.  addresses: those of its PDU, normalised."""
+
+    index: int
+    receipt: Receipt
+    addresses: tuple[bytes, ...]
+    final: bool
+
+
+class Correlation:
+    """The open and the recently finished parts of one carrier account, by every key a receipt may bring."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[bytes, Part] = {}
+        self._by_canonical_id: dict[bytes, list[Part]] | None = None
+        self._unanswered: dict[bytes, list[Part]] = {}
+        self._waiting: OrderedDict[int, WaitingReceipt] = OrderedDict()
+        self._waiting_ids: dict[bytes, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    @property
+    def waiting(self) -> int:
+        """Receipts that have matched nothing yet."""
+        return len(self._waiting)
+
+    @property
+    def uncertain(self) -> int:
+        """Parts whose fate is unknown."""
+        return sum(map(len, self._unanswered.copy().values()))
+
+    def uncertain_parts(self) -> list[Part]:
+        """The parts whose fate is unknown, in no order."""
+        return [part for parts in self._unanswered.values() for part in parts]
+
+    # -- parts ----------------------------------------------------------------------------------------------
+
+    def learn(self, part: Part) -> None:
+        """The carrier's id of ``part`` is known now.  A second part with the same id takes the key over:
+        the carrier has begun to reuse its ids, and receipts speak of the newer one."""
+        self._by_id[part.carrier_id] = part
+        if self._by_canonical_id is not None:
+            self._by_canonical_id.setdefault(canonical_id(part.carrier_id), []).append(part)
+
+    def forget(self, part: Part) -> None:
+        """Drop a finished part, under every id it has had."""
+        for carrier_id in (part.carrier_id, *part.earlier_ids):
+            if self._by_id.get(carrier_id) is part:
+                del self._by_id[carrier_id]
+            if self._by_canonical_id is not None:
+                _remove(self._by_canonical_id, canonical_id(carrier_id), part)
+
+    def add_uncertain(self, part: Part) -> None:
+        """Nobody knows whether the carrier has ``part``; a receipt may tell."""
+        self._unanswered.setdefault(part.destination, []).append(part)
+
+    def remove_uncertain(self, part: Part) -> None:
+        """The fate of ``part`` is known, or it is to be sent again."""
+        _remove(self._unanswered, part.destination, part)
+
+    # -- receipts -------------------------------------------------------------------------------------------
+
+    def find(self, receipt: Receipt, addresses: tuple[bytes, ...]) -> tuple[Part | None, str]:
+        """The part that ``receipt`` speaks of, and how it was found; None with MISMATCH or UNKNOWN if none is.
+
+        addresses: the normalised numbers in the receipt's PDU, either of which may be the subscriber's.
+        """
+        part = self._by_id.get(receipt.message_id)
+        if part is not None:
+            return (part, EXACT) if part.destination in addresses else (None, MISMATCH)
+        return self._find_derived(receipt, addresses)
+
+    def _find_derived(self, receipt: Receipt, addresses: tuple[bytes, ...]) -> tuple[Part | None, str]:
+        if self._by_canonical_id is None:
+            index: dict[bytes, list[Part]] = {}
+            for part in self._by_id.values():
+                index.setdefault(canonical_id(part.carrier_id), []).append(part)
+            self._by_canonical_id = index
+        for candidate in id_candidates(receipt.message_id):
+            for part in self._by_canonical_id.get(canonical_id(candidate), ()):
+                if part.destination in addresses:
+                    return part, DERIVED
+        return None, UNKNOWN
+
+    def find_uncertain(self, addresses: tuple[bytes, ...], in_flight: Callable[[], list[Part]]) -> Part | None:
+        """The one part whose response is missing and whose destination agrees.
+
+        in_flight: gives the parts of this account that wait for their response.  If one of them goes to the same
+        number the receipt may be its own, come early, and nothing is concluded.
+        """
+        if not self._unanswered:
+            return None
+        candidates = [part for address in addresses for part in self._unanswered.get(address, ())]
+        if len(candidates) != 1:
+            return None
+        destination = candidates[0].destination
+        if any(part.destination == destination and part.state == DISPATCHED for part in in_flight()):
+            return None
+        return candidates[0]
+
+    def wait(self, waiting: WaitingReceipt) -> None:
+        """Keep a receipt that matched nothing, until a response or a finished attempt explains it."""
+        self._waiting[waiting.index] = waiting
+        for key in _keys(waiting.receipt.message_id):
+            self._waiting_ids.setdefault(key, []).append(waiting.index)
+        if len(self._waiting) > WAITING_MAX:
+            self._drop(next(iter(self._waiting.values())))
+
+    def waiting_for(self, part: Part) -> list[tuple[WaitingReceipt, str]]:
+        """Take the waiting receipts that belong to ``part``, whose id has just become known; oldest first."""
+        if not self._waiting:
+            return []
+        exact = part.carrier_id
+        indexes = {index for key in _keys(exact) for index in self._waiting_ids.get(key, ())}
+        found = [self._waiting[index] for index in sorted(indexes)]
+        found = [waiting for waiting in found if part.destination in waiting.addresses]
+        for waiting in found:
+            self._drop(waiting)
+        return [(waiting, EXACT if waiting.receipt.message_id == exact else DERIVED) for waiting in found]
+
+    def waiting_for_uncertain(self, part: Part, in_flight: Callable[[], list[Part]]) -> list[tuple[WaitingReceipt, str]]:
+        """Take the waiting receipts of the only message id that can be ``part``'s, which has just become
+        uncertain."""
+        if not self._waiting or self.find_uncertain((part.destination,), in_flight) is not part:
+            return []
+        found = [waiting for waiting in self._waiting.values() if part.destination in waiting.addresses]
+        if len({waiting.receipt.message_id for waiting in found}) != 1:
+            return []
+        for waiting in found:
+            self._drop(waiting)
+        return [(waiting, UNCERTAIN_DESTINATION) for waiting in found]
+
+    def take_waiting(self, index: int) -> WaitingReceipt | None:
+        """Take the waiting receipt whose record is ``index``."""
+        waiting = self._waiting.get(index)
+        if waiting is not None:
+            self._drop(waiting)
+        return waiting
+
+    def oldest_waiting(self) -> int | None:
+        """The index of the oldest receipt that still waits."""
+        return next(iter(self._waiting), None)
+
+    def drop_older_waiting(self, index: int) -> None:
+        """Stop waiting for the parts of receipts recorded before ``index``; their records remain."""
+        while self._waiting and (oldest := next(iter(self._waiting.values()))).index < index:
+            self._drop(oldest)
+
+    def _drop(self, waiting: WaitingReceipt) -> None:
+        del self._waiting[waiting.index]
+        for key in _keys(waiting.receipt.message_id):
+            _remove(self._waiting_ids, key, waiting.index)
+
+
+def _keys(message_id: bytes) -> set[bytes]:
+    """Every canonical notation of an id."""
+    return {canonical_id(candidate) for candidate in id_candidates(message_id)}
+
+
+def _remove(index: dict[bytes, list[Item]], key: bytes, item: Item) -> None:
+    items = index.get(key)
+    if items is None or item not in items:
+        return
+    items.remove(item)
+    if not items:
+        del index[key]

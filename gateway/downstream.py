@@ -1,0 +1,297 @@
+"""Carrier links: one bind to a carrier each, kept up by one task each.
+
+A link connects, binds, moves parts and receipts, and when it is lost tries again: one attempt in flight,
+exponential backoff with jitter, a longer wait when the carrier says that we are bound already (field lesson
+24).  Whatever was in flight when a link ends is handed to the pipeline, which knows what an unanswered part
+means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.connection import Connection
+from gateway.message import Part
+from protocol.smpp.codes import CommandId, CommandStatus, status_name
+from protocol.smpp.operations import BindState, Role
+from protocol.smpp.pdu import (
+    AlertNotification,
+    BindReceiver,
+    BindReceiverResp,
+    BindTransceiver,
+    BindTransceiverResp,
+    BindTransmitter,
+    BindTransmitterResp,
+    DataSm,
+    DeliverSm,
+    GenericNack,
+    Outbind,
+    SubmitSmResp,
+)
+from protocol.smpp.session import (
+    BindRequest,
+    Event,
+    LateResponse,
+    Lost,
+    RequestTimedOut,
+    ResponseUnreadable,
+    Session,
+    Unbound,
+)
+from protocol.smpp.timers import TimerSettings
+
+if TYPE_CHECKING:
+    from gateway.carrier import Carrier
+    from gateway.pipeline import Pipeline
+    from gateway.turns import Turns
+
+logger = structlog.get_logger()
+
+# Receipts and replies of a carrier that may be unanswered before we stop reading from it: two turns' worth.
+# They are answered at each commit, so a carrier with a window of its own never meets this.
+UNANSWERED_MAX = 800
+
+# A carrier that says "already bound" still holds our lost socket; asking again within seconds keeps it so.
+ALREADY_BOUND_WAIT_S = 15.0
+
+# How long a bind must have lasted for the next failure to count as the first again.
+STABLE_S = 10.0
+
+# How long an orderly unbind may take before the socket is closed all the same.
+UNBIND_S = 3.0
+
+_SUBMIT_SM = int(CommandId.SUBMIT_SM)
+_BIND_REQUESTS: dict[str, type[BindRequest]] = {"transceiver": BindTransceiver, "transmitter": BindTransmitter, "receiver": BindReceiver}
+
+
+class Link:
+    """One bind to a carrier account.  Owned by the event loop; `run` is its task."""
+
+    def __init__(self, carrier: Carrier, index: int, pipeline: Pipeline, turns: Turns) -> None:
+        self.carrier = carrier
+        self.index = index
+        self.name = f"{carrier.name}#{index}"
+        self.reserved = 0  # window slots promised to parts whose `dispatched` record is being committed
+        self.can_send = False
+        self.state = "down"
+        self.detail = "not connected yet"
+        self.bound_since = 0.0
+        self._connection: Connection | None = None
+        self._pipeline = pipeline
+        self._turns = turns
+        self._gone = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._unanswered_since = 0.0
+        self._already_bound = False
+
+    # -- what dispatch asks and gives -----------------------------------------------------------------------
+
+    @property
+    def room(self) -> int:
+        """Window slots that neither a request nor a promise holds."""
+        if not self.can_send:
+            return 0
+        assert self._connection is not None
+        return self._connection.session.window.free - self.reserved
+
+    @property
+    def window_used(self) -> int:
+        """Requests that the carrier has not answered."""
+        return 0 if self._connection is None else len(self._connection.session.window.entries)
+
+    def in_flight(self) -> list[Part]:
+        """The parts that wait for their response on this link."""
+        if self._connection is None:
+            return []
+        entries = self._connection.session.window.entries.values()
+        return [context for _, context, _ in entries if isinstance(context, Part)]
+
+    def transmit(self, parts: list[Part], now: float) -> bool:
+        """Send parts whose `dispatched` record is durable; False, and nothing is sent, if the link is down."""
+        self.reserved -= len(parts)
+        if not self.can_send:
+            return False
+        connection = self._connection
+        assert connection is not None
+        request = connection.session.request
+        for part in parts:
+            request(_SUBMIT_SM, part.body, part, now)
+        self._turns.write_later(connection)
+        return True
+
+    # -- the task -------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the link up until :meth:`stop`."""
+        failures = 0
+        while not self._stopping.is_set():
+            bound_at = await self._session()
+            if bound_at and self._turns.now - bound_at > STABLE_S:
+                failures = 0
+            wait_s = self._backoff_s(failures)
+            failures += 1
+            try:
+                await asyncio.wait_for(self._stopping.wait(), wait_s)
+            except TimeoutError:
+                continue
+
+    def _backoff_s(self, failures: int) -> float:
+        config = self.carrier.config
+        ceiling = min(config.reconnect_max_s, config.reconnect_min_s * 2 ** min(failures, 16))
+        if self._already_bound:
+            ceiling = max(ceiling, min(ALREADY_BOUND_WAIT_S, config.reconnect_max_s))
+        # Half of the wait is fixed, half is chance: gateways that lost a carrier together come back apart.
+        return ceiling * random.uniform(0.5, 1.0)
+
+    async def _session(self) -> float:
+        """One connection from its attempt to its end; returns when it was bound, 0 if never."""
+        config = self.carrier.config
+        self._gone.clear()
+        self._already_bound = False
+        self.bound_since = 0.0
+        self.state = "connecting"
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(config.connect_timeout_s):
+                await loop.create_connection(self._make_connection, config.host, config.port)
+        except (OSError, TimeoutError) as error:
+            self._connection = None
+            self._down(f"cannot connect to {config.host}:{config.port}: {str(error) or 'timeout'}")
+            return 0.0
+        connection = self._connection
+        assert connection is not None
+        request = _BIND_REQUESTS[config.bind](
+            system_id=config.system_id.encode(),
+            password=config.password,
+            system_type=config.system_type.encode(),
+            interface_version=config.interface_version,
+        )
+        connection.session.bind(request, self._turns.now)
+        connection.flush()
+        await self._gone.wait()
+        return self.bound_since
+
+    def _make_connection(self) -> Connection:
+        config = self.carrier.config
+        session = Session(
+            Role.ESME,
+            self._turns.begin(),
+            window_max=config.window,
+            unanswered_max=UNANSWERED_MAX,
+            timer_settings=TimerSettings(
+                bind_s=config.response_timeout_s,
+                enquire_link_s=config.enquire_link_s,
+                response_s=config.response_timeout_s,
+            ),
+        )
+        self._connection = Connection(session, self._turns, carrier=True)
+        self._connection.peer = self
+        return self._connection
+
+    def tick(self, now: float) -> None:
+        """Let the timers run, and end a link that is alive and does nothing (field lesson 21)."""
+        if self._connection is None:
+            return
+        stalled_s = 2 * self.carrier.config.response_timeout_s
+        if self._unanswered_since and now - self._unanswered_since > stalled_s:
+            self._connection.abort(f"no response to any message for {stalled_s:.0f} s")
+        else:
+            self._connection.tick(now)
+
+    async def stop(self) -> None:
+        """Take no more parts, let those in flight be answered, unbind, close."""
+        self._stopping.set()
+        self.can_send = False
+        connection = self._connection
+        if connection is None:
+            return
+        deadline = self._turns.now + self.carrier.config.response_timeout_s
+        while connection.session.bound and self.in_flight() and self._turns.now < deadline:
+            await asyncio.sleep(0.05)
+        if connection.session.bound:
+            connection.session.unbind(self._turns.begin())
+            connection.flush()
+            try:
+                await asyncio.wait_for(self._gone.wait(), UNBIND_S)
+            except TimeoutError:
+                logger.warning("carrier did not answer unbind", link=self.name)
+        connection.close("stopped")
+
+    # -- events ---------------------------------------------------------------------------------------------
+
+    def handle(self, events: list[Event]) -> None:
+        pipeline = self._pipeline
+        for pdu, frame, context in events:
+            kind = type(pdu)
+            if kind is SubmitSmResp:
+                self._unanswered_since = 0.0
+                pipeline.answered(self, context, pdu.command_status, pdu.message_id)  # type: ignore[arg-type, union-attr]
+            elif kind is DeliverSm:
+                pipeline.delivered(self, self._connection, pdu, frame)  # type: ignore[arg-type]
+            else:
+                self._handle_rare(pdu, frame, context)
+
+    def _handle_rare(self, pdu: object, frame: bytes, context: object) -> None:
+        connection = self._connection
+        assert connection is not None
+        now = self._turns.now
+        match pdu:
+            case DataSm():
+                self._pipeline.delivered(self, connection, pdu, frame)
+            case GenericNack() if isinstance(context, Part):
+                self._pipeline.answered(self, context, pdu.command_status, b"")
+            case RequestTimedOut() if isinstance(context, Part):
+                self._unanswered_since = self._unanswered_since or now - self.carrier.config.response_timeout_s
+                self._pipeline.unanswered(self, [context], "no response in time")
+            case LateResponse(SubmitSmResp() as late) if isinstance(context, Part):
+                self._unanswered_since = 0.0
+                self._pipeline.answered(self, context, late.command_status, late.message_id)
+            case ResponseUnreadable() if isinstance(context, Part):
+                self._pipeline.unanswered(self, [context], f"unreadable response: {pdu.reason}")
+            case BindTransceiverResp() | BindTransmitterResp() | BindReceiverResp() | GenericNack():
+                self._bind_answered(pdu.command_status)
+            case Unbound():
+                connection.close("unbound")
+            case Lost():
+                connection.close(pdu.reason)
+            case Outbind() | AlertNotification():
+                pass  # neither has an answer, and neither tells us anything that we act on
+            case _:
+                logger.warning("unexpected PDU from a carrier", link=self.name, pdu=type(pdu).__name__)
+
+    def _bind_answered(self, command_status: int) -> None:
+        connection = self._connection
+        assert connection is not None
+        if not connection.session.bound:
+            self._already_bound = command_status == CommandStatus.ESME_RALYBND
+            connection.close(f"bind refused: {status_name(command_status)}")
+            return
+        self.state = "bound"
+        self.detail = connection.peer_name
+        self.bound_since = self._turns.now
+        self._unanswered_since = 0.0
+        self.can_send = connection.session.state is not BindState.BOUND_RX and not self._stopping.is_set()
+        self._pipeline.link_event(self, "bound", connection.peer_name)
+        self._turns.schedule()
+
+    def closed(self, reason: str) -> None:
+        """The transport is gone: whatever was in flight is uncertain now (field lesson 17)."""
+        connection = self._connection
+        assert connection is not None
+        parts = [context for context in connection.session.close() if isinstance(context, Part)]
+        self._connection = None
+        self._down(reason)
+        if parts:
+            self._pipeline.unanswered(self, parts, reason)
+        self._gone.set()
+        self._turns.schedule()
+
+    def _down(self, reason: str) -> None:
+        self.can_send = False
+        self.state = "down"
+        self.detail = reason
+        self._pipeline.link_event(self, "down", reason)

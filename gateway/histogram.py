@@ -1,0 +1,87 @@
+"""How long something took, counted in fixed buckets.
+
+An observation is one binary search in C and two additions, cheap enough for every message. The bounds follow
+the 1-2-5 series, so a bucket's upper bound is at most 2.5 times its lower one, and a quantile is no better
+than that: good for graphs and alarms, never for a settlement.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Final
+
+# From a turn of the event loop (10 µs) over a commit (0.15 to 30 ms) and a carrier's answer (5 ms to 60 s)
+# to 100 s, which is beyond every time-out for a response: 22 bounds.
+BOUNDS_S: Final[tuple[float, ...]] = (
+    *(mantissa * 10**exponent / 1_000_000 for exponent in range(1, 8) for mantissa in (1, 2, 5)),
+    100.0,
+)
+
+_LABELS: Final = (*(repr(bound) for bound in BOUNDS_S), "+Inf")
+
+
+class Histogram:
+    """Counts of durations in seconds. Written by one thread; any other may read.
+
+    The number of observations is the sum of the counts and is not kept apart, so a reader in another thread
+    sees buckets and count that agree; the sum of seconds may be one observation ahead or behind.
+    """
+
+    __slots__ = ("_counts", "_sum_s")
+
+    def __init__(self) -> None:
+        # Bucket i holds what is above BOUNDS_S[i - 1] and at most BOUNDS_S[i]; the last one everything
+        # longer.
+        self._counts = [0] * (len(BOUNDS_S) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Counts one duration; a negative one, from clock readings in the wrong order, as the shortest."""
+        self._counts[bisect_left(BOUNDS_S, seconds)] += 1
+        self._sum_s += seconds
+
+    def observe_many(self, durations_s: Iterable[float]) -> None:
+        """Counts each of `durations_s`, as `observe` would: what a batch released at once."""
+        counts = self._counts
+        sum_s = 0.0
+        for seconds in durations_s:
+            counts[bisect_left(BOUNDS_S, seconds)] += 1
+            sum_s += seconds
+        self._sum_s += sum_s
+
+    @property
+    def count(self) -> int:
+        return sum(self._counts)
+
+    @property
+    def sum_s(self) -> float:
+        return self._sum_s
+
+    def quantile(self, q: float) -> float:
+        """The duration in seconds that a share `q` (0 to 1) of the observations does not exceed.
+
+        Interpolated within the bucket and, above the last bound, that bound, as PromQL's
+        `histogram_quantile` does; NaN without observations.
+        """
+        assert 0.0 <= q <= 1.0, f"quantile {q} is no share"
+        counts = list(self._counts)
+        total = sum(counts)
+        if total == 0:
+            return math.nan
+        rank = q * total
+        below = 0
+        for index, bound in enumerate(BOUNDS_S):
+            if counts[index] and below + counts[index] >= rank:
+                lower = BOUNDS_S[index - 1] if index else 0.0
+                return lower + (bound - lower) * max(0.0, rank - below) / counts[index]
+            below += counts[index]
+        return BOUNDS_S[-1]
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative counts by upper bound (`le`), as the Prometheus exposition wants them, `+Inf` last."""
+        cumulative: list[tuple[str, float]] = []
+        total = 0
+        for label, count in zip(_LABELS, list(self._counts), strict=True):
+            total += count
+            cumulative.append((label, total))
+        return cumulative

@@ -1,0 +1,198 @@
+"""Which of the gateway's numbers Prometheus sees, and under which names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from gateway.account import Account
+from gateway.carrier import Carrier
+from gateway.dispatch import Dispatch
+from gateway.metrics import Metrics
+from gateway.open_parts import OpenParts
+from gateway.pipeline import Pipeline
+from protocol.smpp.codes import MessageState, status_name
+from storage.log import EvidenceLog
+
+Labels = tuple[str, ...]
+
+_STATE_NAMES = {int(state): state.name.lower() for state in MessageState}
+
+
+def register(
+    metrics: Metrics,
+    accounts: Mapping[str, Account],
+    dispatch: Dispatch,
+    open_parts: OpenParts,
+    pipeline: Pipeline,
+    log: EvidenceLog,
+) -> None:
+    """Register everything.  The callbacks run in the scraping thread and copy what the loop changes."""
+    carriers = dispatch.carriers
+    _messages(metrics, accounts, carriers)
+    _levels(metrics, accounts, carriers, open_parts, log)
+    metrics.expose_histogram(
+        "jingxin_submit_response_seconds",
+        "From reading a submit_sm to answering it, the evidence being durable in between.",
+        pipeline.submit_to_response,
+    )
+    metrics.expose_histogram(
+        "jingxin_carrier_response_seconds",
+        "From the intent to send a part to the carrier's response.",
+        pipeline.dispatch_to_response,
+    )
+    metrics.expose_histogram(
+        "jingxin_submit_receipt_seconds",
+        "From accepting a part to its final receipt.",
+        pipeline.submit_to_receipt,
+    )
+    metrics.expose_histogram(
+        "jingxin_report_seconds",
+        "From a receipt or reply to the application's answer to it.",
+        pipeline.receipt_to_report,
+    )
+    metrics.expose_histogram(
+        "jingxin_evidence_commit_seconds",
+        "From handing a batch to the writer to its release, the sync included.",
+        pipeline.commit_to_release,
+    )
+    metrics.counter_family(
+        "jingxin_evidence_records_total",
+        "Records that are durable.",
+        (),
+        lambda: {(): log.durable_index},
+    )
+    metrics.counter_family(
+        "jingxin_evidence_batches_total", "Batches committed.", (), lambda: {(): pipeline.batches}
+    )
+    metrics.counter_family(
+        "jingxin_replies_unrouted_total",
+        "Replies that no account's source prefix matches.",
+        (),
+        lambda: {(): pipeline.unrouted_replies},
+    )
+
+
+def _messages(metrics: Metrics, accounts: Mapping[str, Account], carriers: Mapping[str, Carrier]) -> None:
+    metrics.counter_family(
+        "jingxin_parts_accepted_total",
+        "Parts answered with ESME_ROK.",
+        ("account",),
+        lambda: {(account.name,): account.accepted for account in accounts.values()},
+    )
+    metrics.counter_family(
+        "jingxin_parts_denied_total",
+        "Submissions refused, by the status they were answered with.",
+        ("account", "status"),
+        _by_status(accounts.values, lambda account: (account.name, account.refused)),
+    )
+    metrics.counter_family(
+        "jingxin_reports_total",
+        "Receipts and replies answered by applications, by status.",
+        ("account", "status"),
+        _by_status(accounts.values, lambda account: (account.name, account.reported)),
+    )
+    metrics.counter_family(
+        "jingxin_parts_sent_total",
+        "Parts that a carrier took.",
+        ("carrier",),
+        lambda: {(carrier.name,): carrier.answered for carrier in carriers.values()},
+    )
+    metrics.counter_family(
+        "jingxin_parts_refused_total",
+        "Parts that a carrier refused, by status.",
+        ("carrier", "status"),
+        _by_status(carriers.values, lambda carrier: (carrier.name, carrier.refused)),
+    )
+    metrics.counter_family(
+        "jingxin_receipts_total",
+        "Receipts that matched a part, by message state.",
+        ("carrier", "state"),
+        lambda: {
+            (carrier.name, _state_name(state)): count
+            for carrier in carriers.values()
+            for state, count in carrier.receipts.copy().items()
+        },
+    )
+
+
+def _levels(
+    metrics: Metrics,
+    accounts: Mapping[str, Account],
+    carriers: Mapping[str, Carrier],
+    open_parts: OpenParts,
+    log: EvidenceLog,
+) -> None:
+    metrics.gauge("jingxin_open_parts", "Parts without a final outcome.", lambda: len(open_parts.open))
+    metrics.gauge("jingxin_evidence_has_room", "1 while the evidence takes new messages.", lambda: log.has_room)
+    metrics.gauge("jingxin_evidence_pending_records", "Records in the open batch.", lambda: log.pending)
+    metrics.gauge_family(
+        "jingxin_sessions",
+        "Bound sessions of applications.",
+        ("account",),
+        lambda: {(account.name,): len(account.sessions) for account in accounts.values()},
+    )
+    metrics.gauge_family(
+        "jingxin_outbox_reports",
+        "Receipts and replies that an account has still to hear.",
+        ("account",),
+        lambda: {(account.name,): len(account.outbox) for account in accounts.values()},
+    )
+    metrics.gauge_family(
+        "jingxin_queue_parts",
+        "Parts that wait for a carrier.",
+        ("carrier",),
+        lambda: {(carrier.name,): len(carrier.queue) for carrier in carriers.values()},
+    )
+    metrics.gauge_family(
+        "jingxin_uncertain_parts",
+        "Parts whose fate at the carrier is unknown.",
+        ("carrier",),
+        lambda: {(carrier.name,): carrier.correlation.uncertain for carrier in carriers.values()},
+    )
+    metrics.gauge_family(
+        "jingxin_receipts_waiting",
+        "Receipts that have matched nothing yet.",
+        ("carrier",),
+        lambda: {(carrier.name,): carrier.correlation.waiting for carrier in carriers.values()},
+    )
+    metrics.gauge_family(
+        "jingxin_link_up",
+        "1 while the link is bound.",
+        ("carrier", "link"),
+        lambda: {
+            (carrier.name, str(link.index)): float(link.state == "bound")
+            for carrier in carriers.values()
+            for link in carrier.links
+        },
+    )
+    metrics.gauge_family(
+        "jingxin_link_window_used",
+        "Requests on the link that the carrier has not answered.",
+        ("carrier", "link"),
+        lambda: {
+            (carrier.name, str(link.index)): float(link.window_used)
+            for carrier in carriers.values()
+            for link in carrier.links
+        },
+    )
+
+
+Owner = TypeVar("Owner")
+
+
+def _by_status(
+    owners: Callable[[], Iterable[Owner]], counts: Callable[[Owner], tuple[str, Mapping[int, int]]]
+) -> Callable[[], dict[Labels, float]]:
+    def read() -> dict[Labels, float]:
+        return {
+            (name, status_name(status)): count
+            for name, by_status in map(counts, list(owners()))
+            for status, count in dict(by_status).items()
+        }
+
+    return read
+
+
+def _state_name(state: int) -> str:
+    return _STATE_NAMES.get(state, "unmapped")

@@ -1,0 +1,293 @@
+"""Where a restart finds everything: the open parts, the waiting receipts, the unreported reports.
+
+The evidence since the low-water mark is folded into what each part came to; then the parts that are still
+open (and the last finished ones, so that their duplicates are known) pass through the same methods that
+change states in operation.  A part that was dispatched and has no answer in the evidence is `uncertain`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import structlog
+
+from gateway.account import Account
+from gateway.carrier import Carrier
+from gateway.correlation import WaitingReceipt
+from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN, Part, address_fields
+from gateway.number_plan import normalise
+from gateway.open_parts import FINISHED_MAX, OpenParts
+from gateway.pipeline import body_for_carrier, submit_of_body
+from gateway.reports import wanted
+from protocol.smpp.codec import decode
+from protocol.smpp.codes import MessageState
+from protocol.smpp.errors import PduError
+from protocol.smpp.pdu import DataSm, DeliverSm
+from protocol.smpp.receipt import Receipt, is_final
+from storage import records
+from storage.errors import ContentErased
+from storage.seal import Sealer
+
+logger = structlog.get_logger()
+
+_REJECTED = int(MessageState.REJECTED)
+
+
+class Fate(msgspec.Struct, gc=False):
+    """What the evidence says of one part so far."""
+
+    accepted: records.Accepted
+    state: int = QUEUED
+    link: int = 0
+    attempts: int = 0
+    dispatched_us: int = 0
+    carrier_ids: tuple[bytes, ...] = ()
+    message_state: int = 0
+    error: bytes = b""
+    final_us: int = 0
+    content: bytes = b""  # sealed; of the Accepted, or of the last Replaced
+    content_index: int = 0
+
+
+class Fold:
+    """Reads records in order and keeps what a restart needs."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, Fate] = {}
+        self.finished: OrderedDict[int, Fate] = OrderedDict()
+        self.waiting: dict[int, records.Receipt] = {}
+        # Record index -> (account, number of the oldest record needed to rebuild the report).
+        self.unreported: dict[int, tuple[str, int]] = {}
+        self.records = 0
+        self._apply: dict[type, Callable[[int, Any], None]] = {
+            records.Accepted: self._accepted,
+            records.Dispatched: self._dispatched,
+            records.Withdrawn: self._withdrawn,
+            records.Sent: self._sent,
+            records.Refused: self._refused,
+            records.Uncertain: self._uncertain,
+            records.Receipt: self._receipt,
+            records.Matched: self._matched,
+            records.Reply: self._reply,
+            records.Outcome: self._outcome,
+            records.Replaced: self._replaced,
+            records.Reported: self._reported,
+            records.OperatorAction: self._operator_action,
+        }
+
+    def read(self, entries: Iterable[tuple[int, bytes]]) -> None:
+        """Fold every record of ``entries``."""
+        for index, octets in entries:
+            self.records += 1
+            record = records.decode(octets)
+            apply = self._apply.get(type(record))
+            if apply is not None:
+                apply(index, record)
+
+    def _fate(self, number: int) -> Fate | None:
+        return self.open.get(number) or self.finished.get(number)
+
+    def _accepted(self, index: int, record: records.Accepted) -> None:
+        self.open[index] = Fate(record, content=record.content, content_index=index)
+
+    def _dispatched(self, _: int, record: records.Dispatched) -> None:
+        for _carrier, link, numbers in record.intents:
+            for number in numbers:
+                if fate := self.open.get(number):
+                    fate.state = DISPATCHED
+                    fate.link = link
+                    fate.attempts += 1
+                    fate.dispatched_us = record.time_us
+
+    def _withdrawn(self, _: int, record: records.Withdrawn) -> None:
+        for number in record.numbers:
+            if fate := self.open.get(number):
+                fate.state = QUEUED
+
+    def _sent(self, _: int, record: records.Sent) -> None:
+        if fate := self._fate(record.number):
+            self._learn(fate, record.carrier_id)
+
+    def _learn(self, fate: Fate, carrier_id: bytes) -> None:
+        if fate.state != FINAL:
+            fate.state = SENT if carrier_id else UNCERTAIN
+        fate.carrier_ids += (carrier_id,)
+
+    def _refused(self, index: int, record: records.Refused) -> None:
+        fate = self.open.get(record.number)
+        if fate is None:
+            return
+        if record.final:
+            self._finish(index, record.number, fate, _REJECTED, b"%03X" % record.command_status, record.time_us)
+        elif fate.state in (DISPATCHED, UNCERTAIN):
+            fate.state = QUEUED
+
+    def _uncertain(self, _: int, record: records.Uncertain) -> None:
+        for number in record.numbers:
+            if fate := self.open.get(number):
+                fate.state = UNCERTAIN
+
+    def _receipt(self, index: int, record: records.Receipt) -> None:
+        if record.number == 0:
+            if record.carrier_id:
+                self.waiting[index] = record
+        else:
+            self._settle(index, record.number, record, ends=record.final)
+
+    def _matched(self, index: int, record: records.Matched) -> None:
+        receipt = self.waiting.pop(record.receipt, None)
+        if receipt is not None:
+            self._settle(index, record.number, receipt, ends=record.final)
+
+    def _settle(self, index: int, number: int, record: records.Receipt, *, ends: bool) -> None:
+        fate = self.open.get(number)
+        if fate is None:
+            return  # finished before: a duplicate
+        if fate.state in (DISPATCHED, UNCERTAIN):
+            self._learn(fate, record.carrier_id)
+        if ends:
+            self._finish(index, number, fate, record.message_state, record.err, record.time_us)
+        elif wanted(fate.accepted.registered_delivery, record.message_state, final=False):
+            self.unreported[index] = (fate.accepted.account, number)
+
+    def _finish(
+        self, index: int, number: int, fate: Fate, message_state: int, error: bytes, time_us: int
+    ) -> None:
+        del self.open[number]
+        fate.state = FINAL
+        fate.message_state, fate.error, fate.final_us = message_state, error, time_us
+        self.finished[number] = fate
+        if len(self.finished) > FINISHED_MAX:
+            self.finished.popitem(last=False)
+        if wanted(fate.accepted.registered_delivery, message_state, final=True):
+            self.unreported[index] = (fate.accepted.account, number)
+
+    def _reply(self, index: int, record: records.Reply) -> None:
+        if record.account:
+            self.unreported[index] = (record.account, index)
+
+    def _outcome(self, index: int, record: records.Outcome) -> None:
+        if fate := self.open.get(record.number):
+            self._finish(index, record.number, fate, record.message_state, record.err, record.time_us)
+
+    def _replaced(self, index: int, record: records.Replaced) -> None:
+        if fate := self.open.get(record.number):
+            fate.content, fate.content_index = record.content, index
+
+    def _reported(self, _: int, record: records.Reported) -> None:
+        self.unreported.pop(record.record, None)
+
+    def _operator_action(self, _: int, record: records.OperatorAction) -> None:
+        if record.action == "resend":
+            for number in record.numbers:
+                if fate := self.open.get(number):
+                    fate.state = QUEUED
+
+
+class Restoration:
+    """Puts what a fold found back into operation."""
+
+    def __init__(
+        self,
+        fold: Fold,
+        sealer: Sealer,
+        open_parts: OpenParts,
+        account_of: Callable[[str], Account],
+        carrier_of: Callable[[str], Carrier],
+    ) -> None:
+        self._fold = fold
+        self._sealer = sealer
+        self._open = open_parts
+        self._account_of = account_of
+        self._carrier_of = carrier_of
+
+    def restore(self) -> list[Part]:
+        """Returns the parts whose attempt was cut off by the end of the last process, oldest first.
+
+        The caller makes them uncertain, in a record and in fact.
+        """
+        fold, open_parts = self._fold, self._open
+        for number, fate in fold.finished.items():
+            self._restore_part(number, fate)
+        cut_off = []
+        for number, fate in sorted(fold.open.items()):
+            part = self._restore_part(number, fate)
+            if part is not None and part.state == DISPATCHED:
+                cut_off.append(part)
+        for index, record in fold.waiting.items():
+            self._restore_waiting(index, record)
+        for index, (account, number) in sorted(fold.unreported.items()):
+            self._account_of(account).outbox.put_behind(index, number)
+        logger.info(
+            "recovered",
+            records=fold.records,
+            open_parts=len(open_parts.open),
+            cut_off=len(cut_off),
+            unreported=len(fold.unreported),
+            waiting_receipts=len(fold.waiting),
+        )
+        return cut_off
+
+    def _restore_part(self, number: int, fate: Fate) -> Part | None:
+        accepted = fate.accepted
+        try:
+            body = self._sealer.unseal(fate.content_index, fate.content)
+        except ContentErased:
+            # Its day's key is gone: nobody can send it or compare its number any more.
+            logger.warning("content erased; the part is left out", number=number)
+            return None
+        pdu = submit_of_body(body)
+        source_field, destination_field = address_fields(pdu, body)
+        carrier = self._carrier_of(accepted.carrier)
+        part = Part(
+            number,
+            accepted.message or number,
+            self._account_of(accepted.account),
+            carrier,
+            normalise(pdu.destination_addr),
+            source_field,
+            destination_field,
+            body_for_carrier(pdu, bytes(16) + body),
+            pdu.registered_delivery,
+            accepted.parts,
+            accepted.time_us,
+            accepted.expires_us,
+        )
+        self._open.add(part)
+        if fate.attempts:
+            self._open.dispatched(part, fate.link, fate.dispatched_us)
+            part.attempts = fate.attempts
+        for carrier_id in fate.carrier_ids:
+            self._open.sent(part, carrier_id)
+        if fate.state == FINAL:
+            self._open.finish(part, fate.message_state, fate.error, fate.final_us)
+        elif fate.state == UNCERTAIN and part.state != UNCERTAIN:
+            self._open.uncertain(part)
+        elif fate.state == QUEUED:
+            self._open.requeued(part)
+            carrier.queue.append(part)
+        return part
+
+    def _restore_waiting(self, index: int, record: records.Receipt) -> None:
+        try:
+            frame = self._sealer.unseal(index, record.content)
+            pdu = decode(frame)
+        except (ContentErased, PduError):
+            return
+        assert isinstance(pdu, DeliverSm | DataSm)
+        receipt = Receipt(
+            record.carrier_id,
+            record.stat,
+            record.err,
+            record.submit_date,
+            record.done_date,
+            message_state=record.message_state,
+        )
+        addresses = (normalise(pdu.source_addr), normalise(pdu.destination_addr))
+        waiting = WaitingReceipt(index, receipt, addresses, is_final(receipt))
+        self._carrier_of(record.carrier).correlation.wait(waiting)
+
+

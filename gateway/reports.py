@@ -1,0 +1,161 @@
+"""What an application hears: the deliver_sm for a receipt or a reply, and whether it asked for it.
+
+A report of a receipt keeps the carrier's own words (its state, its error, its dates: field lesson 7) under our
+message id.  One that the gateway makes itself, for a part that it or the carrier's refusal ended, says so in
+its text (lesson 9).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from gateway.message import MessageIds, Part
+from gateway.outbox import Report
+from protocol.smpp.codec import encode_body
+from protocol.smpp.codes import MessageState, TlvTag
+from protocol.smpp.pdu import DataSm, DeliverSm
+from protocol.smpp.receipt import ERR_LENGTH_MAX, STAT_LENGTH_MAX, Receipt, stat_of, write_receipt
+from protocol.smpp.times import format_receipt_date
+
+DELIVERED: Final = int(MessageState.DELIVERED)
+
+# registered_delivery (SMPP 3.4 §5.2.17): the two low bits ask for the final receipt, bit 4 for intermediate ones.
+_ALWAYS, _ON_FAILURE, _ON_SUCCESS = 1, 2, 3
+_INTERMEDIATE = 0x10
+
+# esm_class 4 (receipt) or 0x20 (intermediate), then protocol_id, priority_flag, schedule_delivery_time,
+# validity_period, registered_delivery, replace_if_present_flag, data_coding, sm_default_msg_id: all zero.
+_RECEIPT_FIELDS = b"\x04" + bytes(8)
+_INTERMEDIATE_FIELDS = b"\x20" + bytes(8)
+
+_TLV = struct.Struct(">HH")
+_STATE_TLV = struct.Struct(">HHB")
+
+# The text of a receipt that the gateway itself made, in the place where a carrier puts the message's first
+# twenty characters.
+_OWN_TEXT = b"made by the gateway"
+
+
+def wanted(registered_delivery: int, message_state: int, *, final: bool) -> bool:
+    """Whether an application that asked for ``registered_delivery`` is to hear of ``message_state``."""
+    if not final:
+        return bool(registered_delivery & _INTERMEDIATE)
+    asked = registered_delivery & 3
+    if asked == _ALWAYS:
+        return True
+    if asked == _ON_FAILURE:
+        return message_state != DELIVERED
+    return asked == _ON_SUCCESS and message_state == DELIVERED
+
+
+def _date(carrier_date: bytes, ours_us: int) -> bytes:
+    """The carrier's date if an application can read it, otherwise ours."""
+    if len(carrier_date) in (10, 12) and carrier_date.isdigit():
+        return carrier_date
+    return format_receipt_date(ours_us / 1e6)
+
+
+def _printable(value: bytes, length_max: int) -> bytes:
+    """``value`` without what may not stand in a receipt's field."""
+    return bytes(octet for octet in value if 0x20 < octet < 0x7F)[:length_max]
+
+
+def deliver_sm_of(pdu: DataSm) -> DeliverSm:
+    """The deliver_sm that says the same as a data_sm; the text stays in its message_payload."""
+    return DeliverSm(
+        service_type=pdu.service_type,
+        source_addr_ton=pdu.source_addr_ton,
+        source_addr_npi=pdu.source_addr_npi,
+        source_addr=pdu.source_addr,
+        dest_addr_ton=pdu.dest_addr_ton,
+        dest_addr_npi=pdu.dest_addr_npi,
+        destination_addr=pdu.destination_addr,
+        esm_class=pdu.esm_class,
+        registered_delivery=pdu.registered_delivery,
+        data_coding=pdu.data_coding,
+        tlvs=pdu.tlvs,
+    )
+
+
+class Reports:
+    """Writes the reports of one gateway."""
+
+    def __init__(self, message_ids: MessageIds) -> None:
+        self._message_ids = message_ids
+
+    def of_receipt(self, part: Part, receipt: Receipt, index: int, recorded_us: int, *, final: bool) -> Report:
+        """The report of a carrier's receipt, whose record is ``index``."""
+        state = receipt.message_state
+        message_id = self._message_ids.text(part.message)
+        try:
+            text = write_receipt(
+                message_id,
+                receipt.sub,
+                receipt.dlvrd,
+                receipt.submit_date,
+                receipt.done_date,
+                receipt.stat,
+                receipt.err,
+            )
+        except ValueError:  # something is missing, or has a form that no application would expect
+            text = write_receipt(
+                message_id,
+                b"001",
+                b"001" if state == DELIVERED else b"000",
+                _date(receipt.submit_date, part.accepted_us),
+                _date(receipt.done_date, recorded_us),
+                _printable(receipt.stat, STAT_LENGTH_MAX) or stat_of(state) or stat_of(MessageState.UNKNOWN),
+                _printable(receipt.err, ERR_LENGTH_MAX) or b"000",
+            )
+        return self._report(part, text, state, receipt.network_error_code, index, recorded_us, final=final)
+
+    def of_own(self, part: Part, message_state: int, error: bytes, index: int, recorded_us: int) -> Report:
+        """The report of an outcome that the gateway made, whose record is ``index``."""
+        text = write_receipt(
+            self._message_ids.text(part.message),
+            b"001",
+            b"000",
+            format_receipt_date(part.accepted_us / 1e6),
+            format_receipt_date(recorded_us / 1e6),
+            stat_of(message_state),
+            error or b"000",
+            _OWN_TEXT,
+        )
+        return self._report(part, text, message_state, b"", index, recorded_us, final=True)
+
+    def of_reply(self, pdu: DeliverSm | DataSm, frame: bytes, index: int, recorded_us: int) -> Report:
+        """A reply goes on as it came; one that came as data_sm goes on as the deliver_sm that says the same."""
+        if isinstance(pdu, DeliverSm):
+            body = frame[16:]
+        else:
+            body = encode_body(deliver_sm_of(pdu))
+        tlvs_octets = sum(4 + len(value) for _, value in pdu.tlvs)
+        return Report(index, index, body, len(body) - tlvs_octets, recorded_us)
+
+    def _report(
+        self,
+        part: Part,
+        text: bytes,
+        state: int,
+        network_error: bytes,
+        index: int,
+        recorded_us: int,
+        *,
+        final: bool,
+    ) -> Report:
+        message_id = self._message_ids.text(part.message) + b"\0"
+        mandatory = b"".join((
+            b"\0",  # service_type
+            part.destination_field,  # the receipt comes from the subscriber ...
+            part.source_field,  # ... and goes to whoever sent the message
+            _RECEIPT_FIELDS if final else _INTERMEDIATE_FIELDS,
+            bytes((len(text),)),
+            text,
+        ))
+        tlvs = _TLV.pack(TlvTag.RECEIPTED_MESSAGE_ID, len(message_id)) + message_id
+        if state:
+            tlvs += _STATE_TLV.pack(TlvTag.MESSAGE_STATE, 1, state)
+        if len(network_error) == 3:
+            tlvs += _TLV.pack(TlvTag.NETWORK_ERROR_CODE, 3) + network_error
+        return Report(index, part.number, mandatory + tlvs, len(mandatory), recorded_us)

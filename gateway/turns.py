@@ -1,0 +1,130 @@
+"""Work in turns: one pass of the event loop serves every connection that has something, within bounds.
+
+Carriers come before applications, so that at saturation receipts are not starved by submits; no connection
+has more than a fixed number of frames served before the others have had theirs; and when the evidence log or
+a carrier's window falls behind, applications are not read at all until it has caught up.  Everything a turn
+produced leaves at its end, in one write for each connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic, time_ns
+from typing import Protocol
+
+from gateway.connection import Connection
+
+# Frames of one connection that a turn serves.  A carrier's may be twice as many: each application message
+# comes back as a response and a receipt.
+APPLICATION_FRAMES = 200
+CARRIER_FRAMES = 400
+
+# How long a turn may be late before /healthz calls the loop stuck is decided there; this is how often it is
+# told that the loop lives, and how often session timers run.  A quarter of a second is a twentieth of the
+# shortest timer (bind, 5 s).
+TICK_S = 0.25
+
+# When applications have to wait for a carrier's window, they are looked at again after so long.
+PRESSURE_RETRY_S = 0.002
+
+
+class Flow(Protocol):
+    """What a turn drives: the pipeline."""
+
+    def may_read_applications(self) -> bool:
+        """Whether the log and the carriers' windows have kept up."""
+
+    def end_turn(self) -> None:
+        """Commit what the turn recorded, and hand out what may go."""
+
+
+class Turns:
+    """Schedules the turns.  `now` and `now_us` are the times of the turn: monotonic seconds, and microseconds
+    since the epoch."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.now = monotonic()
+        self.now_us = time_ns() // 1000
+        self.flow: Flow
+        self._loop = loop
+        self._carriers: list[Connection] = []
+        self._applications: list[Connection] = []
+        self._dirty: list[Connection] = []
+        self._scheduled = False
+        self._retrying = False
+
+    def enqueue(self, connection: Connection) -> None:
+        """``connection`` has something to serve."""
+        if not connection.queued:
+            connection.queued = True
+            (self._carriers if connection.carrier else self._applications).append(connection)
+        self.schedule()
+
+    def write_later(self, connection: Connection) -> None:
+        """``connection`` has something to write at the end of the turn."""
+        if not connection.dirty:
+            connection.dirty = True
+            self._dirty.append(connection)
+
+    def schedule(self) -> None:
+        """See to it that a turn comes."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def begin(self) -> float:
+        """Look at the clocks; once a turn, since reading them for each message costs more than it tells."""
+        self.now = monotonic()
+        self.now_us = time_ns() // 1000
+        return self.now
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        self.begin()
+        carriers, self._carriers = self._carriers, []
+        self._serve(carriers, CARRIER_FRAMES)
+        if self._applications:
+            if self.flow.may_read_applications():
+                applications, self._applications = self._applications, []
+                self._serve(applications, APPLICATION_FRAMES)
+            elif not self._retrying:
+                self._retrying = True
+                self._loop.call_later(PRESSURE_RETRY_S, self._retry)
+        self.end()
+
+    def _retry(self) -> None:
+        self._retrying = False
+        self.schedule()
+
+    def _serve(self, connections: list[Connection], limit: int) -> None:
+        """Serve each once; those that have more stand in line for the next turn."""
+        for connection in connections:
+            connection.queued = False
+            connection.serve(self.now, limit)
+            if connection.servable:
+                self.enqueue(connection)
+
+    def end(self) -> None:
+        """Commit, and write what was produced."""
+        self.flow.end_turn()
+        self.write()
+
+    def write(self) -> None:
+        """One write for each connection that has something to say."""
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.flush()
+
+
+def every(loop: asyncio.AbstractEventLoop, interval_s: float, call: Callable[[], None]) -> Callable[[], None]:
+    """Call ``call`` on the loop every ``interval_s`` until the returned function is called."""
+    handle: asyncio.TimerHandle
+
+    def run() -> None:
+        nonlocal handle
+        handle = loop.call_later(interval_s, run)
+        call()
+
+    handle = loop.call_later(interval_s, run)
+    return lambda: handle.cancel()

@@ -1,0 +1,164 @@
+"""What happens by the clock rather than by a message: timers, expiry, refilling, the sign of life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.account import Account
+from gateway.admission import Admission
+from gateway.dispatch import Dispatch
+from gateway.message import DISPATCHED, FINAL, QUEUED, Part
+from gateway.open_parts import OpenParts
+from gateway.outbox import Report
+from gateway.pipeline import Pipeline
+from gateway.rebuild import Rebuilder
+from gateway.turns import TICK_S, Turns
+from gateway.upstream import Listener
+from protocol.smpp.codes import MessageState
+from storage.log import EvidenceLog
+
+if TYPE_CHECKING:
+    import asyncio
+
+logger = structlog.get_logger()
+
+_EXPIRED = int(MessageState.EXPIRED)
+_UNKNOWN = int(MessageState.UNKNOWN)
+_HOUR_US = 3_600_000_000
+
+# Open parts whose validity one tick looks at: a millisecond's worth, a million parts in under a minute.
+SWEEP_PARTS = 5_000
+
+# Reports read back from the evidence at a time, for one account: some 50 ms on the thread that does it.
+REFILL_REPORTS = 2_000
+
+TICKS_A_SECOND = round(1 / TICK_S)
+
+
+class Upkeep:
+    """Ticks four times a second on the loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        turns: Turns,
+        log: EvidenceLog,
+        open_parts: OpenParts,
+        accounts: dict[str, Account],
+        dispatch: Dispatch,
+        admission: Admission,
+        pipeline: Pipeline,
+        listener: Listener,
+        rebuilder: Rebuilder,
+        alive: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._turns = turns
+        self._log = log
+        self._open = open_parts
+        self._accounts = accounts
+        self._dispatch = dispatch
+        self._admission = admission
+        self._pipeline = pipeline
+        self._listener = listener
+        self._rebuilder = rebuilder
+        self._alive = alive
+        self._threads = ThreadPoolExecutor(1, "rebuild")
+        self._ticks = 0
+        self._sweep: Iterator[Part] = iter(())
+
+    def tick(self) -> None:
+        """Everything that is due now."""
+        turns = self._turns
+        now = turns.begin()
+        self._ticks += 1
+        self._listener.tick(now)
+        for carrier in self._dispatch.carriers.values():
+            for link in carrier.links:
+                link.tick(now)
+        self._refill()
+        self._expire()
+        if self._ticks % TICKS_A_SECOND == 0:
+            self._each_second(now)
+        turns.schedule()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _each_second(self, now: float) -> None:
+        self._alive()
+        self._log.tick()
+        had_room = self._admission.has_room
+        self._admission.has_room = self._log.has_room
+        if had_room != self._log.has_room:
+            logger.warning("room for evidence", has_room=self._log.has_room)
+        if self._log.has_room:
+            self._pipeline.denials.flush(self._turns.now_us)
+        self._pipeline.low_water = self._low_water()
+        for carrier in self._dispatch.carriers.values():
+            carrier.measure(now)
+        for account in self._accounts.values():
+            account.outbox.wake(now)
+            if account.outbox.ready:
+                self._pipeline.pump(account)
+
+    def _low_water(self) -> int:
+        """The oldest record that a restart needs: of an open part, a waiting receipt, or a report."""
+        needed = [self._log.next_index, self._open.oldest()]
+        needed += [account.outbox.oldest_needed() for account in self._accounts.values()]
+        needed += [carrier.correlation.oldest_waiting() for carrier in self._dispatch.carriers.values()]
+        return min(index for index in needed if index is not None)
+
+    # -- reports that wait in the evidence ------------------------------------------------------------------
+
+    def _refill(self) -> None:
+        for account in self._accounts.values():
+            outbox = account.outbox
+            if not account.sessions:
+                continue
+            indexes = outbox.next_behind(REFILL_REPORTS)
+            if indexes and indexes[-1] <= self._log.durable_index:
+                outbox.refilling = True
+                future = self._threads.submit(self._rebuilder.rebuild, account, indexes)
+                future.add_done_callback(self._on_rebuilt(account, len(indexes)))
+
+    def _on_rebuilt(self, account: Account, taken: int) -> Callable[[Future[list[Report]]], None]:
+        def refill(reports: list[Report]) -> None:
+            account.outbox.refilling = False
+            account.outbox.refill(reports, taken)
+            self._pipeline.pump(account)
+
+        def done(future: Future[list[Report]]) -> None:
+            if not future.cancelled():
+                self._loop.call_soon_threadsafe(refill, future.result())
+
+        return done
+
+    # -- validity -------------------------------------------------------------------------------------------
+
+    def _expire(self) -> None:
+        """Look at some open parts; after the last one begin again with the first."""
+        seen = 0
+        for part in self._sweep:
+            if part.state != FINAL:
+                self._expire_part(part)
+            seen += 1
+            if seen == SWEEP_PARTS:
+                return
+        self._sweep = iter(list(self._open.open.values()))
+
+    def _expire_part(self, part: Part) -> None:
+        now_us = self._turns.now_us
+        patience_us = part.carrier.config.receipt_timeout_h * _HOUR_US
+        if part.state == QUEUED:
+            if now_us > (part.expires_us or part.accepted_us + patience_us):
+                self._pipeline.finish(part, _EXPIRED, "gateway", "validity ended before it could be sent", "")
+        elif part.state != DISPATCHED and now_us > max(part.expires_us, part.accepted_us) + patience_us:
+            reason = "neither response nor receipt came in time"
+            self._pipeline.finish(part, _UNKNOWN, "gateway", reason, "")
+
+

@@ -1,0 +1,330 @@
+"""What the records of a log say together, as `verify` gathers it: counts, outcomes, and contradictions.
+
+Intent before effect, one final outcome a part, references that lead somewhere, sealed content under opened
+keys. A contradiction is listed and the check goes on.
+
+Memory: one octet a record, and a little for each uncertain part and unmatched receipt; 10 million records
+take 10 MB.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from storage.keys import KEY_REFERENCE_OCTETS
+from storage.records import (
+    Accepted,
+    AnyRecord,
+    Denied,
+    Dispatched,
+    KeyOpened,
+    Matched,
+    Outcome,
+    Receipt,
+    Record,
+    Refused,
+    Replaced,
+    Reply,
+    Reported,
+    Sent,
+    Uncertain,
+    Withdrawn,
+)
+from storage.segment import FIRST_INDEX, NO_HASH
+
+_FAULTS_LISTED_MAX: Final = 1000  # enough to see what kind of fault it is; all of them are counted
+
+# Names of SMPP 3.4 §5.2.28 as they stand in the report.
+_STATE_NAMES: Final = {
+    1: "enroute",
+    2: "delivered",
+    3: "expired",
+    4: "deleted",
+    5: "undeliverable",
+    6: "accepted",
+    7: "unknown",
+    8: "rejected",
+}
+
+# What is remembered of a record, one octet by index: its tag, or for an Accepted record the bits of its
+# history.
+_ACCEPTED: Final = 0x80
+_DISPATCHED: Final = 0x01  # at least once
+_INTENT_OPEN: Final = 0x02  # and nothing is known of the last intent yet
+_SENT: Final = 0x04
+_UNCERTAIN: Final = 0x08
+_FINAL: Final = 0x10
+_REPORTABLE: Final = 0x20  # of a receipt, match, reply, refusal or outcome
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A record that contradicts others; `index` is the record's own."""
+
+    index: int
+    reason: str
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """The first octets that are wrong."""
+
+    path: Path
+    offset: int
+    reason: str
+
+
+class VerifyReport(msgspec.Struct):
+    """What a check found. Everything counts only what stands before `damage`, if there is any."""
+
+    segments: int = 0
+    frames: int = 0
+    octets: int = 0  # of frames, without the zeros behind
+    records: int = 0
+    first_index: int = (
+        FIRST_INDEX  # above 1: older segments were taken away, and references to them are not judged
+    )
+    next_index: int = FIRST_INDEX
+    identity: bytes = b""  # of the log
+    last_hash: bytes = NO_HASH  # of the last batch: equal on both sides when both have the same log
+    counts: dict[str, int] = msgspec.field(default_factory=dict)  # records by type
+    accepted: int = 0  # PDUs
+    accepted_parts: int = 0  # chargeable units in them
+    outcomes: dict[str, int] = msgspec.field(default_factory=dict)  # parts by final state
+    open: int = 0  # parts without a final outcome
+    uncertain: list[int] = msgspec.field(default_factory=list)  # their numbers, ascending
+    unmatched_receipts: int = 0
+    keys: int = 0  # data keys opened
+    erased_days: list[str] = msgspec.field(default_factory=list)  # days of which a key is gone
+    torn_tail: tuple[Path, int, int] | None = None  # unfinished write at the end: path, offset, octets
+    damage: Damage | None = None
+    fault_count: int = 0
+    faults: list[Fault] = msgspec.field(default_factory=list)  # the first of them
+
+    @property
+    def sound(self) -> bool:
+        """Nothing is wrong. A torn tail is not: it is what a crash leaves, and the next start cuts it."""
+        return self.damage is None and not self.fault_count
+
+
+class History:
+    """What the records so far say together."""
+
+    def __init__(self, report: VerifyReport) -> None:
+        self.report = report
+        self.opened: dict[bytes, tuple[int, KeyOpened]] = {}  # by key reference
+        self._first = FIRST_INDEX
+        self._states = bytearray()
+        self._counts: Counter[type[Record]] = Counter()
+        self._outcomes: Counter[str] = Counter()
+        self._uncertain: set[int] = set()
+        self._unmatched: dict[int, int] = {}  # index of a Receipt that matched nothing → its message_state
+        self._ended = 0
+        self._steps: dict[type[Record], Callable[[int, object], None]] = {
+            kind: getattr(self, f"_on_{kind.__name__.lower()}")
+            for kind in (
+                Accepted,
+                Denied,
+                Dispatched,
+                KeyOpened,
+                Matched,
+                Outcome,
+                Receipt,
+                Refused,
+                Replaced,
+                Reply,
+                Reported,
+                Sent,
+                Uncertain,
+                Withdrawn,
+            )
+        }
+
+    def begin(self, first_index: int) -> None:
+        self._first = first_index
+
+    def add(self, index: int, records: list[AnyRecord]) -> None:
+        """The records of one batch, the first of which has this index."""
+        kinds = list(map(type, records))
+        self._counts.update(kinds)
+        self._states += bytes(len(records))
+        steps = self._steps
+        for position, kind in enumerate(kinds):
+            step = steps.get(kind)
+            if step is not None:
+                step(index + position, records[position])
+
+    def close(self) -> None:
+        report = self.report
+        report.counts = {kind.__name__: count for kind, count in sorted(self._counts.items(), key=_name_of)}
+        report.accepted = self._counts[Accepted]
+        report.outcomes = dict(sorted(self._outcomes.items()))
+        report.open = report.accepted - self._ended
+        report.uncertain = sorted(self._uncertain)
+        report.unmatched_receipts = len(self._unmatched)
+        report.keys = len(self.opened)
+
+    def fault(self, index: int, reason: str) -> None:
+        self.report.fault_count += 1
+        if len(self.report.faults) < _FAULTS_LISTED_MAX:
+            self.report.faults.append(Fault(index, reason))
+
+    def _state(self, number: int) -> int:
+        """What is remembered of a record, or 0 for one that is not there."""
+        place = number - self._first
+        return self._states[place] if 0 <= place < len(self._states) else 0
+
+    def _part(self, index: int, number: int, what: str) -> int | None:
+        """The history of a part that a record names; None, and mostly a fault, when it is not there."""
+        place = number - self._first
+        if 0 <= place < index - self._first:
+            state = self._states[place]
+            if state & _ACCEPTED:
+                return state
+            self.fault(index, f"{what} names {number}, which is not an accepted part")
+        elif number >= index or number < FIRST_INDEX:
+            self.fault(index, f"{what} names {number}, which does not stand before it")
+        return None
+
+    def _set(self, number: int, state: int) -> None:
+        self._states[number - self._first] = state
+
+    def _end(self, index: int, number: int, state: int, message_state: int | None) -> None:
+        if state & _FINAL:
+            self.fault(index, f"a second final outcome of {number}")
+            return
+        self._set(number, (state | _FINAL) & ~(_UNCERTAIN | _INTENT_OPEN))
+        self._uncertain.discard(number)
+        self._ended += 1
+        if message_state is None:
+            self._outcomes["refused"] += 1
+        else:
+            self._outcomes[_STATE_NAMES.get(message_state, f"state {message_state}")] += 1
+
+    def _sealed(self, index: int, content: bytes) -> None:
+        # A log without any key was never sealed (tests); in one whose beginning is gone the key may be there.
+        if not content or not self.opened or self._first != FIRST_INDEX:
+            return
+        if content[:KEY_REFERENCE_OCTETS] not in self.opened:
+            self.fault(index, "content is sealed under a key that no record opened")
+
+    def _on_keyopened(self, index: int, record: KeyOpened) -> None:
+        self.opened[record.key_id[:KEY_REFERENCE_OCTETS]] = (index, record)
+
+    def _on_accepted(self, index: int, record: Accepted) -> None:
+        self._set(index, _ACCEPTED)
+        self.report.accepted_parts += record.parts
+        self._sealed(index, record.content)
+        if record.parts < 1:
+            self.fault(index, f"an accepted part counts {record.parts} units")
+        if record.message:
+            self._part(index, record.message, "the message of a part")
+
+    def _on_denied(self, index: int, record: Denied) -> None:
+        self._sealed(index, record.content)
+
+    def _on_dispatched(self, index: int, record: Dispatched) -> None:
+        for _carrier, _link, numbers in record.intents:
+            for number in numbers:
+                state = self._part(index, number, "a dispatch")
+                if state is None:
+                    continue
+                if state & _FINAL:
+                    self.fault(index, f"{number} is dispatched after its final outcome")
+                elif state & (_INTENT_OPEN | _SENT):
+                    self.fault(
+                        index, f"{number} is dispatched again, though its last intent was not given up"
+                    )
+                self._uncertain.discard(number)
+                self._set(number, (state | _DISPATCHED | _INTENT_OPEN) & ~_UNCERTAIN)
+
+    def _on_withdrawn(self, index: int, record: Withdrawn) -> None:
+        for number in record.numbers:
+            state = self._dispatched_part(index, number, "a withdrawal")
+            if state is not None:
+                if not state & (_INTENT_OPEN | _UNCERTAIN | _FINAL):
+                    self.fault(index, f"{number} is withdrawn, though no intent was open")
+                self._uncertain.discard(number)
+                self._set(number, state & ~(_INTENT_OPEN | _UNCERTAIN))
+
+    def _on_sent(self, index: int, record: Sent) -> None:
+        state = self._dispatched_part(index, record.number, "a positive response")
+        if state is not None:
+            self._uncertain.discard(record.number)
+            self._set(record.number, (state | _SENT) & ~(_INTENT_OPEN | _UNCERTAIN))
+
+    def _on_refused(self, index: int, record: Refused) -> None:
+        self._set(index, _REPORTABLE)
+        state = self._dispatched_part(index, record.number, "a refusal")
+        if state is not None:
+            self._uncertain.discard(record.number)
+            state &= ~(_INTENT_OPEN | _UNCERTAIN)
+            self._set(record.number, state)
+            if record.final:
+                self._end(index, record.number, state, None)
+
+    def _on_uncertain(self, index: int, record: Uncertain) -> None:
+        for number in record.numbers:
+            state = self._dispatched_part(index, number, "an uncertainty")
+            if state is None or state & _FINAL:
+                continue
+            if not state & _INTENT_OPEN:
+                self.fault(index, f"{number} is uncertain, though no intent was open")
+            self._uncertain.add(number)
+            self._set(number, (state | _UNCERTAIN) & ~_INTENT_OPEN)
+
+    def _on_receipt(self, index: int, record: Receipt) -> None:
+        self._set(index, _REPORTABLE)
+        self._sealed(index, record.content)
+        if record.number:
+            state = self._dispatched_part(index, record.number, "a receipt")
+            if state is not None and record.final:
+                self._end(index, record.number, state, record.message_state)
+        else:
+            self._unmatched[index] = record.message_state
+            if record.final:
+                self.fault(index, "a receipt that matched nothing is marked final")
+
+    def _on_matched(self, index: int, record: Matched) -> None:
+        self._set(index, _REPORTABLE)
+        message_state = self._unmatched.pop(record.receipt, None)
+        if message_state is None and record.receipt >= self._first:
+            self.fault(index, f"a match names {record.receipt}, which is not an unmatched receipt before it")
+        state = self._dispatched_part(index, record.number, "a match")
+        if state is not None and record.final:
+            self._end(index, record.number, state, 0 if message_state is None else message_state)
+
+    def _on_reply(self, index: int, record: Reply) -> None:
+        self._set(index, _REPORTABLE)
+        self._sealed(index, record.content)
+
+    def _on_outcome(self, index: int, record: Outcome) -> None:
+        self._set(index, _REPORTABLE)
+        state = self._part(index, record.number, "an outcome")
+        if state is not None:
+            self._end(index, record.number, state, record.message_state)
+
+    def _on_replaced(self, index: int, record: Replaced) -> None:
+        self._sealed(index, record.content)
+        state = self._part(index, record.number, "a replacement")
+        if state is not None and state & _FINAL:
+            self.fault(index, f"{record.number} is replaced after its final outcome")
+
+    def _on_reported(self, index: int, record: Reported) -> None:
+        if not FIRST_INDEX <= record.record < index:
+            self.fault(index, f"a report names {record.record}, which does not stand before it")
+        elif record.record >= self._first and self._state(record.record) & _REPORTABLE == 0:
+            self.fault(index, f"a report names {record.record}, which is nothing that is reported")
+
+    def _dispatched_part(self, index: int, number: int, what: str) -> int | None:
+        state = self._part(index, number, what)
+        if state is not None and not state & _DISPATCHED:
+            self.fault(index, f"{what} names {number}, which was never dispatched")
+        return state
+
+
+def _name_of(item: tuple[type[Record], int]) -> str:
+    return item[0].__name__

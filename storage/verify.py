@@ -1,0 +1,151 @@
+"""Checking a log offline, by anybody who has the files: the octets first, then what the records say together.
+
+Octets: segment headers, frame checksums, the hash chain within and across segments, record counts and
+lengths, and that each record decodes. The first place that is wrong is reported and ends the check, since
+nothing behind it can be trusted to be where it seems. Meaning: see history.
+
+A log in use is checked up to its durable end at the beginning; what comes after that is still being written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from storage.errors import ContentErased, CorruptEvidence, KeyFileError
+from storage.history import Damage, History, VerifyReport
+from storage.keys import Keyring, key_file_name, read_key_file
+from storage.reader import LogReader
+from storage.records import decode
+from storage.segment import (
+    FIRST_INDEX,
+    FRAME_HEADER_OCTETS,
+    LENGTH,
+    NO_HASH,
+    SEGMENT_HEADER_OCTETS,
+    Chain,
+    Frame,
+    SegmentHeader,
+    SegmentReader,
+    check_neighbours,
+    segment_paths,
+)
+
+
+def verify(
+    directory: Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    keys_directory: Path | None = None,
+    keyring: Keyring | None = None,
+) -> VerifyReport:
+    """Check a whole evidence directory, without writing to it. Never raises for what it finds there.
+
+    `progress(octets done, octets of all files)` is called after each segment. `keys_directory` (default:
+    `keys` in the evidence): where the data key files are compared with the KeyOpened records; `keyring`:
+    opens them as well.
+    """
+    report = VerifyReport()
+    history = History(report)
+    try:
+        _verify_segments(directory, report, history, progress or (lambda done, total: None))
+    except CorruptEvidence as found:
+        report.damage = Damage(found.path, found.offset, found.reason)
+    history.close()
+    _verify_keys(history, keys_directory or directory / "keys", keyring)
+    return report
+
+
+def _verify_segments(
+    directory: Path, report: VerifyReport, history: History, progress: Callable[[int, int], None]
+) -> None:
+    paths = segment_paths(directory)
+    total = sum(path.stat().st_size for path in paths)
+    done = 0
+    stop = _end_in_use(directory)
+    previous: SegmentHeader | None = None
+    chain = Chain(FIRST_INDEX, NO_HASH)
+    for path in paths:
+        with SegmentReader(path) as reader:
+            header = reader.header
+            if previous is None:
+                chain = Chain(header.first_index, header.chain)
+                if header.first_index == FIRST_INDEX and header.chain != NO_HASH:
+                    raise CorruptEvidence(path, 0, "the first segment continues a chain")
+                report.first_index = report.next_index = header.first_index
+                report.identity = header.identity
+                history.begin(header.first_index)
+            else:
+                check_neighbours(path, header, previous)
+                chain.check_header(path, header)
+            previous = header
+            report.segments += 1
+            offset = SEGMENT_HEADER_OCTETS
+            for frame in chain.walk(reader):
+                _verify_frame(path, frame, report, history)
+                report.last_hash = chain.last_hash
+                offset = frame.end
+                if chain.next_index == stop:
+                    return
+            torn = reader.torn_tail(offset, last=path is paths[-1])
+            if torn is not None:
+                report.torn_tail = (path, torn.offset, torn.octets)
+            done += reader.size
+        progress(done, total)
+
+
+def _end_in_use(directory: Path) -> int | None:
+    """The index that follows the durable end, while a gateway has the log open; None: nobody writes to it."""
+    try:
+        descriptor = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with LogReader(directory) as reader:
+            return reader.next_index
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _verify_frame(path: Path, frame: Frame, report: VerifyReport, history: History) -> None:
+    try:
+        records = frame.records()
+    except ValueError as failure:
+        raise CorruptEvidence(path, frame.offset, str(failure)) from failure
+    decoded = []
+    offset = frame.offset + FRAME_HEADER_OCTETS
+    try:
+        for record in records:
+            decoded.append(decode(record))
+            offset += LENGTH.size + len(record)
+    except msgspec.DecodeError as failure:
+        raise CorruptEvidence(path, offset, f"not a record of this version: {failure}") from failure
+    history.add(frame.first_index, decoded)
+    report.frames += 1
+    report.octets += frame.end - frame.offset
+    report.records += frame.count
+    report.next_index = frame.first_index + frame.count
+
+
+def _verify_keys(history: History, directory: Path, keyring: Keyring | None) -> None:
+    erased = set()
+    for reference, (index, record) in history.opened.items():
+        path = directory / key_file_name(record.day, record.key_id)
+        try:
+            _day, key_id, _octets = read_key_file(path)
+            if key_id != record.key_id:
+                history.fault(index, f"{path} holds another key than this record opened")
+            elif keyring is not None:
+                keyring.key(reference)  # opens it, and checks that its id commits to it
+        except (FileNotFoundError, ContentErased):
+            erased.add(record.day)
+        except KeyFileError as failure:
+            history.fault(index, str(failure))
+    history.report.erased_days = sorted(erased)
