@@ -1,1 +1,1 @@
-"""Simulated carriers, a load generator and the scenarios that measure the gateway; nothing of ours imports this."""
+"""Simulated carriers, a load generator, and the scenarios that measure the gateway."""

@@ -1,97 +1,51 @@
-"""A simulated carrier: an SMPP server that takes messages and sends receipts, as fast or as badly as it is told.
+"""A simulated carrier: an SMPP server that takes messages and sends receipts, as fast or badly as it is told.
 
 It shares one core with the load generator and must not be what is measured, so the two PDUs that make up
-nearly all traffic are read in place and answered from prepared octets; whatever else comes goes through the
-codec.  All work of a chunk leaves in one write, and nothing has a task or a timer of its own.
+nearly all traffic are read in place and answered from prepared octets (bench/carrier_session.py); whatever
+else comes goes through the codec.  All work of a chunk leaves in one write, and nothing has a task or a timer
+of its own.
 
-A receipt is kept until it is answered.  When the session it left on is lost, or none is bound, it goes out again
-after the next bind, as a message centre does.
+A receipt is kept until it is answered.  When the session it left on is lost, or none is bound, it goes out
+again after the next bind, as a message centre does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import socket
 from collections import Counter, deque
-from collections.abc import Callable
-from time import time
-from typing import Any, Final, cast
+from time import monotonic, process_time
+from typing import Any, Final
 
 import msgspec
 import uvloop
 
 from bench.carrier_ledger import UNMAPPED, CarrierLedger, CarrierReport
 from bench.carrier_options import CarrierOptions
+from bench.carrier_session import CarrierSession, Delivery, Stat
 from bench.dialogue import calm_collector, listen, say
 from bench.message_ids import id_writer
-from bench.messages import TOKENS_MAX, UCS2, destination_of, token_at
+from bench.messages import UCS2
 from bench.shares import Draw, happens
 from bench.wheel import Wheel
-from protocol.smpp.codec import HEADER, REFUSAL_BODIES, decode, encode, encode_body
-from protocol.smpp.codes import RESPONSE_BIT, CommandId, CommandStatus, MessageState, TlvTag, status_name
-from protocol.smpp.errors import PduError
-from protocol.smpp.limits import FRAME_LENGTH_MAX, HEADER_OCTETS, SEQUENCE_NUMBER_MAX
-from protocol.smpp.operations import BIND_STATES, BindState
-from protocol.smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter, DataSm, DeliverSm, GenericNack, SubmitSm
+from protocol.smpp.codec import encode_body
+from protocol.smpp.codes import CommandStatus, MessageState, status_name
+from protocol.smpp.pdu import DeliverSm
 from protocol.smpp.receipt import message_state_of
-from protocol.smpp.times import format_receipt_date
 
-_SUBMIT_SM: Final = int(CommandId.SUBMIT_SM)
-_SUBMIT_SM_RESP: Final = int(CommandId.SUBMIT_SM_RESP)
-_DELIVER_SM: Final = int(CommandId.DELIVER_SM)
-_DELIVER_SM_RESP: Final = int(CommandId.DELIVER_SM_RESP)
-_ENQUIRE_LINK: Final = int(CommandId.ENQUIRE_LINK)
-_UNBIND: Final = int(CommandId.UNBIND)
-_GENERIC_NACK: Final = int(CommandId.GENERIC_NACK)
 _ROK: Final = int(CommandStatus.ESME_ROK)
-
-_unpack = HEADER.unpack_from
-_pack = HEADER.pack
-
-# TON, NPI, address and NUL (SMPP 3.4 §5.2.8); what is longer is left to the codec, which knows the status.
-_ADDRESS_FIELD_OCTETS: Final = 23
-
-# protocol_id, priority_flag, schedule_delivery_time, validity_period, registered_delivery,
-# replace_if_present_flag, data_coding, sm_default_msg_id.
-_ZEROS: Final = bytes(8)
-_RECEIPT_FIELDS: Final = b"\x04" + _ZEROS  # esm_class: delivery receipt (SMPP 3.4 §5.2.12)
 
 # What a carrier writes into `err` beside its own words.
 _ERRORS: Final = {b"DELIVRD": b"000", b"UNDELIV": b"001", b"EXPIRED": b"002", b"REJECTD": b"003"}
 _OTHER_ERROR: Final = b"099"
 
-# A receipt that the gateway could not take now is offered again after so long.
-_AGAIN_S: Final = 0.5
-
-# How long after the receipt the subscriber has read and answered.
-_READING_S: Final = 0.05
-
-Delivery = tuple[int, bool, bytes]
-"""A deliver_sm that waits for its answer: token (-1: of no message of ours), whether it is a receipt, body."""
-
-
-class Stat(msgspec.Struct, frozen=True):
-    """One kind of receipt, prepared."""
-
-    word: bytes
-    state: int  # for the ledger
-    delivered: bytes  # dlvrd
-    end: bytes  # of the text
-    tlv: bytes  # message_state
-
 
 def _stat(word: bytes) -> Stat:
     state = message_state_of(word)
-    delivered = state == MessageState.DELIVERED
-    tlv_state = state or int(MessageState.UNDELIVERABLE)
-    return Stat(
-        word,
-        state or UNMAPPED,
-        b"001" if delivered else b"000",
-        b" stat:%b err:%b text:" % (word, _ERRORS.get(word, _OTHER_ERROR)),
-        HEADER_OCTETS_OF_TLV.pack(TlvTag.MESSAGE_STATE, 1) + bytes((tlv_state,)),
-    )
+    delivered = b"001" if state == MessageState.DELIVERED else b"000"
+    end = b" stat:%b err:%b text:" % (word, _ERRORS.get(word, _OTHER_ERROR))
+    # A code of the carrier's own is its reason for not delivering.
+    return Stat(word, state or UNMAPPED, delivered, end, state or int(MessageState.UNDELIVERABLE))
 
 
 class Carrier:
@@ -120,8 +74,8 @@ class Carrier:
             or any((options.duplicates, options.replies, options.cut_after_pdus))
             or any((options.response_jitter_s, options.receipt_jitter_s, options.kept_max))
         )
-        self.tokens = float(options.rate_per_s)
-        self.tokens_at = 0.0
+        self._tokens = float(options.rate_per_s)
+        self._tokens_at = 0.0
         self.wheel = wheel
         self._turn = 0
         self._server: asyncio.Server | None = None
@@ -211,15 +165,17 @@ class Carrier:
         self.cut()
         self.wheel.after(self.random.expovariate(1 / self.options.cut_mean_s), self._cut_at_random, None)
 
-    def over_rate(self, now: float) -> bool:
-        """Whether one part more would be more than `rate_per_s`, which is also the burst."""
+    def judge(self) -> int:
+        """The status that the next message deserves; throttled above `rate_per_s`, the burst too."""
         rate = self.options.rate_per_s
-        self.tokens = min(rate, self.tokens + (now - self.tokens_at) * rate)
-        self.tokens_at = now
-        if self.tokens < 1:
-            return True
-        self.tokens -= 1
-        return False
+        if rate:
+            now = monotonic()
+            self._tokens = min(rate, self._tokens + (now - self._tokens_at) * rate)
+            self._tokens_at = now
+            if self._tokens < 1:
+                return int(CommandStatus.ESME_RTHROTTLED)
+            self._tokens -= 1
+        return self.refusals.draw()
 
     # -- report ---------------------------------------------------------------------------------------------
 
@@ -257,3 +213,74 @@ class Carrier:
 
 def _by_name(counts: Counter[int]) -> dict[str, int]:
     return {status_name(status): count for status, count in sorted(counts.items())}
+
+
+class Simulator:
+    """Several carriers in one process."""
+
+    def __init__(self, options: list[CarrierOptions], loop: asyncio.AbstractEventLoop) -> None:
+        self.wheel = Wheel(loop)
+        self.carriers = {each.name: Carrier(each, self.wheel) for each in options}
+        if len(self.carriers) != len(options):
+            raise ValueError("two carriers have the same name")
+
+    async def start(self) -> None:
+        """All carriers listen; OSError if a port is taken."""
+        for carrier in self.carriers.values():
+            await carrier.start()
+
+    async def stop(self) -> None:
+        """All carriers have closed."""
+        self.wheel.stop()
+        for carrier in self.carriers.values():
+            await carrier.stop()
+
+    def ports(self) -> dict[str, int]:
+        return {name: carrier.port for name, carrier in self.carriers.items()}
+
+    def report(self) -> dict[str, CarrierReport]:
+        return {name: carrier.report() for name, carrier in self.carriers.items()}
+
+    def command(self, line: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one command and give its answer.
+
+        {"command": "report"}; {"command": "cut", "carrier": NAME}, without a name all of them;
+        {"command": "reply", "carrier": NAME, "subscriber": DIGITS, "destination": DIGITS, "text": TEXT}.
+        """
+        match line:
+            case {"command": "report"}:
+                return {"event": "report", "carriers": self.report(), "cpu_s": process_time()}
+            case {"command": "cut", "carrier": str(name)} if name in self.carriers:
+                return {"event": "cut", "sessions": self.carriers[name].cut()}
+            case {"command": "cut"} if "carrier" not in line:
+                return {"event": "cut", "sessions": sum(each.cut() for each in self.carriers.values())}
+            case {
+                "command": "reply",
+                "carrier": str(name),
+                "subscriber": str(subscriber),
+                "destination": str(destination),
+                "text": str(text),
+            } if name in self.carriers:
+                self.carriers[name].reply(subscriber.encode(), destination.encode(), text)
+                return {"event": "reply"}
+        return {"event": "error", "error": f"no such command: {line}"}
+
+
+async def _serve(options: list[CarrierOptions]) -> None:
+    loop = asyncio.get_running_loop()
+    simulator = Simulator(options, loop)
+    await simulator.start()
+    stopped = asyncio.Event()
+    listen(loop, lambda line: say(simulator.command(line)), stopped.set)
+    say({"event": "listening", "ports": simulator.ports()})
+    calm_collector()
+    await stopped.wait()
+    say({"event": "result", "carriers": simulator.report(), "cpu_s": process_time()})
+    await simulator.stop()
+
+
+def run(arguments: list[str]) -> int:
+    """`python -m bench carrier JSON...`: a CarrierOptions each.  Ends at SIGTERM or the end of its input."""
+    options = [msgspec.json.decode(argument, type=CarrierOptions) for argument in arguments]
+    uvloop.run(_serve(options or [CarrierOptions(name="carrier", port=2776)]))
+    return 0

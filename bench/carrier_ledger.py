@@ -15,8 +15,8 @@ UNMAPPED = 255
 class CarrierReport(msgspec.Struct, kw_only=True):
     """The ledger of one carrier.
 
-    taken, outcome, acknowledged have an octet for each token: how often the message was taken, the message_state
-    of its receipt (0 none, 255 a carrier's own code), how many of its receipts the gateway answered.
+    taken, outcome, acknowledged have an octet for each token: how often the message was taken, the
+    message_state of its receipt (0 none, 255 a carrier's own code), how many of its receipts were answered.
     cuts: sessions this carrier cut.  lost_sessions: those that ended without unbind, whoever ended them.
     """
 

@@ -17,7 +17,7 @@ class CarrierOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     refusals: command_status by name to share, such as {"ESME_RSUBMITFAIL": 0.01}.
     stats: `stat` of the receipts to share, such as {"DELIVRD": 0.97, "MK:0001": 0.02}; the rest is DELIVRD.
-    ids: how message ids are written; `hex_decimal` gives hexadecimal in the response and decimal in the receipt.
+    ids: how they are written; `hex_decimal` gives hexadecimal in the response and decimal in the receipt.
     receipt_session: the session that the message came on, another one of the account, or each in its turn.
     """
 

@@ -1,7 +1,7 @@
 """Latencies in buckets that grow with the value: any quantile is right within one part in 128.
 
-Each octave of microseconds is divided into 64 equal buckets (as HdrHistogram does), and a quantile is the middle
-of its bucket. One minute needs 1,700 buckets.
+Each octave of microseconds is divided into 64 equal buckets (as HdrHistogram does), and a quantile is the
+middle of its bucket. One minute needs 1,700 buckets.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LatencyHistogram:
         """Count one duration; a negative one counts as zero."""
         us = int(seconds * 1e6)
         if us > self._max_us:
-            self._max_us = us if us < LONGEST_US else LONGEST_US
+            self._max_us = min(us, LONGEST_US)
             us = self._max_us
         elif us < 0:
             us = 0

@@ -21,7 +21,9 @@ assert len(PREFIXES) == len(NETWORKS) == 4
 
 TOKENS_MAX: Final = 4 * 10**8
 
-TEXT: Final = "【政务服务】您申请的业务已受理，请于三个工作日内携带身份证到窗口办理。办理进度可在政务服务网查询。"
+TEXT: Final = (
+    "【政务服务】您申请的业务已受理，请于三个工作日内携带身份证到窗口办理。办理进度可在政务服务网查询。"
+)
 """49 characters; with mark and token it is one part (70 characters of UCS-2)."""
 
 _MARK: Final = "编号".encode("utf-16-be")
@@ -71,8 +73,8 @@ def submit_writer(source: bytes, text: str = TEXT) -> Callable[[int, int], bytes
     Every frame has the same length, so all but three places is made once: 1 µs a frame.
     """
     before_destination = b"\0\0\0" + source + b"\0\1\1"
-    # esm_class, protocol_id, priority_flag, schedule and validity absent, registered_delivery, replace, coding,
-    # default message id.
+    # esm_class, protocol_id, priority_flag, no schedule, no validity, registered_delivery, replace,
+    # coding, default message id.
     short_message = text.encode("utf-16-be") + _MARK
     length = len(short_message) + 2 * _DIGITS
     if length > 140:
@@ -82,14 +84,16 @@ def submit_writer(source: bytes, text: str = TEXT) -> Callable[[int, int], bytes
     head = HEADER.pack(octets, _SUBMIT_SM, 0, 0)[:12]
 
     def write(sequence_number: int, token: int) -> bytes:
-        return b"".join((
-            head,
-            sequence_number.to_bytes(4, "big"),
-            before_destination,
-            b"%b%08d" % (PREFIXES[token & 3], (token >> 2) * _SCATTER % _NUMBERS),
-            after_destination,
-            ("%010d" % token).encode("utf-16-be"),
-        ))
+        return b"".join(
+            (
+                head,
+                sequence_number.to_bytes(4, "big"),
+                before_destination,
+                b"%b%08d" % (PREFIXES[token & 3], (token >> 2) * _SCATTER % _NUMBERS),
+                after_destination,
+                f"{token:010d}".encode("utf-16-be"),
+            )
+        )
 
     assert len(write(1, 0)) == octets
     return write

@@ -19,13 +19,13 @@ class Account:
     Counts of sessions are derived from the live set, so a refused bind cannot leak one (field lesson 25).
     """
 
-    def __init__(self, config: AccountConfig, now: float) -> None:
+    def __init__(self, config: AccountConfig, outbox_ready_max: int, now: float) -> None:
         self.config = config
         self.name = config.system_id
         self.sources = tuple(prefix.encode() for prefix in config.sources)
         self.bucket = TokenBucket(config.rate_per_s, config.burst, now)
         self.sessions: list[Application] = []
-        self.outbox = Outbox(self.name)
+        self.outbox = Outbox(self.name, outbox_ready_max)
         self.draining = False
         self.accepted = 0
         self.refused: Counter[int] = Counter()

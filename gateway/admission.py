@@ -17,7 +17,7 @@ from gateway.config import LimitsConfig, NumbersConfig
 from gateway.dispatch import Dispatch
 from gateway.number_plan import NumberPlan, mask, normalise
 from gateway.open_parts import OpenParts
-from protocol.alphabet import PART_OCTETS, Alphabet, part_count
+from protocol.alphabet import PART_OCTETS, part_count
 from protocol.smpp.codes import CommandStatus, TlvTag
 from protocol.smpp.pdu import SubmitSm
 from protocol.smpp.times import TimeFormatError, parse_time, resolve
@@ -56,7 +56,9 @@ NO_ROOM: Final = Refusal(
 DRAINING: Final = Refusal(CommandStatus.ESME_RSYSERR, "draining", transient=True)
 TOO_MANY_OPEN: Final = Refusal(CommandStatus.ESME_RMSGQFUL, "too many open messages", transient=True)
 QUEUE_FULL: Final = Refusal(CommandStatus.ESME_RMSGQFUL, "the carrier's queue is full", transient=True)
-OUTBOX_FULL: Final = Refusal(CommandStatus.ESME_RMSGQFUL, "too many receipts wait for this account", transient=True)
+OUTBOX_FULL: Final = Refusal(
+    CommandStatus.ESME_RMSGQFUL, "too many receipts wait for this account", transient=True
+)
 OVER_RATE: Final = Refusal(CommandStatus.ESME_RTHROTTLED, "over the account's rate", transient=True)
 BAD_SOURCE: Final = Refusal(CommandStatus.ESME_RINVSRCADR, "source address not allowed for this account")
 BAD_DESTINATION: Final = Refusal(CommandStatus.ESME_RINVDSTADR, "destination is no Chinese mobile number")
@@ -113,9 +115,11 @@ class Admission:
                 return expires
             expires_us = expires
         units = 1
-        if (len(pdu.short_message) > PART_OCTETS or not pdu.short_message) and not pdu.esm_class & _UDH_INDICATOR:
+        if (
+            len(pdu.short_message) > PART_OCTETS or not pdu.short_message
+        ) and not pdu.esm_class & _UDH_INDICATOR:
             payload = pdu.short_message or pdu.tlv(_MESSAGE_PAYLOAD) or b""
-            units = part_count(payload, pdu.data_coding, Alphabet.GSM)
+            units = part_count(payload, pdu.data_coding, carrier.default_alphabet)
         if not account.bucket.take(units, now):
             return OVER_RATE
         return Admitted(carrier, destination, units, expires_us)

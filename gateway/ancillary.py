@@ -1,4 +1,4 @@
-"""Every operation of an application besides submit_sm, answered from the gateway's own state (field lesson 29).
+"""Every operation of an application besides submit_sm, answered from our own state (field lesson 29).
 
 data_sm and submit_multi become submit_sm parts and take the same path.  query_sm, cancel_sm and replace_sm
 speak of parts that the gateway holds; what a carrier already has cannot be cancelled or replaced any more.
@@ -58,9 +58,7 @@ _CANCEL_SCAN_MAX = 20_000
 class Ancillary:
     """Serves the operations of bound applications."""
 
-    def __init__(
-        self, admission: Admission, open_parts: OpenParts, turns: Turns, pipeline: Pipeline
-    ) -> None:
+    def __init__(self, admission: Admission, open_parts: OpenParts, turns: Turns, pipeline: Pipeline) -> None:
         self._admission = admission
         self._open = open_parts
         self._turns = turns
@@ -120,7 +118,12 @@ class Ancillary:
         admitted = self._admission.admit(application.account, submit, turns.now, turns.now_us)
         if isinstance(admitted, Refusal):
             self._pipeline.deny(
-                application, pdu.command_id, pdu.sequence_number, admitted, submit_frame[16:], pdu.destination_addr
+                application,
+                pdu.command_id,
+                pdu.sequence_number,
+                admitted,
+                submit_frame[16:],
+                pdu.destination_addr,
             )
             return
         number = self._pipeline.accept(application, submit, submit_frame, admitted, 0, FLAG_DATA_SM)
@@ -128,7 +131,7 @@ class Ancillary:
         self._pipeline.answer(application, pdu.command_id, pdu.sequence_number, answer)
 
     def _submit_multi(self, application: Application, pdu: SubmitMulti, frame: bytes) -> None:
-        """One part for each destination, all under the id of the first; the others go on when one is refused."""
+        """One part a destination, all under the id of the first; the others go on when one is refused."""
         if any(isinstance(address, DistributionList) for address in pdu.dest_address):
             _respond(application, pdu, CommandStatus.ESME_RCNTSUBDL)  # the gateway keeps no lists
             return
@@ -141,7 +144,9 @@ class Ancillary:
             submit_frame = encode(submit)
             admitted = self._admission.admit(application.account, submit, turns.now, turns.now_us)
             if isinstance(admitted, Admitted):
-                number = pipeline.accept(application, submit, submit_frame, admitted, first, FLAG_SUBMIT_MULTI)
+                number = pipeline.accept(
+                    application, submit, submit_frame, admitted, first, FLAG_SUBMIT_MULTI
+                )
                 first = first or number
             else:
                 refused.append((address, admitted))
@@ -156,7 +161,10 @@ class Ancillary:
             message_id=pipeline.message_ids.text(first),
             unsuccess_sme=tuple(
                 UnsuccessfulDelivery(
-                    address.dest_addr_ton, address.dest_addr_npi, address.destination_addr, refusal.command_status
+                    address.dest_addr_ton,
+                    address.dest_addr_npi,
+                    address.destination_addr,
+                    refusal.command_status,
                 )
                 for address, refusal in refused
             ),

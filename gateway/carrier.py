@@ -11,28 +11,32 @@ from typing import TYPE_CHECKING
 
 from gateway.correlation import Correlation
 from gateway.throttle import TokenBucket
+from protocol.alphabet import Alphabet
 
 if TYPE_CHECKING:
     from gateway.config import CarrierConfig
     from gateway.downstream import Link
     from gateway.message import Part
 
-# A busy carrier is left alone for this long, doubling with each further refusal.
-PAUSE_FIRST_S = 0.1
-PAUSE_MAX_S = 5.0
+# The longest that a busy carrier is left alone; the first pause is the carrier's throttle_pause_s, and each
+# further refusal doubles it.
+PAUSE_MAX_S = 30.0
+
+_ALPHABETS = {"gsm0338": Alphabet.GSM, "ascii": Alphabet.ASCII, "latin1": Alphabet.LATIN_1}
 
 
 class Carrier:
     """The state of one carrier account.  Owned by the event loop."""
 
-    def __init__(self, config: CarrierConfig, now: float) -> None:
+    def __init__(self, config: CarrierConfig, receipts_waiting_max: int, now: float) -> None:
         self.config = config
         self.name = config.name
         self.network = config.network
         self.bucket = TokenBucket(config.rate_per_s, config.burst, now)
         self.queue: deque[Part] = deque()
         self.links: list[Link] = []
-        self.correlation = Correlation()
+        self.correlation = Correlation(receipts_waiting_max)
+        self.default_alphabet = _ALPHABETS[config.default_alphabet]
         self.returned: list[Part] = []  # parts that go back to the head of the queue, in no order
         self.paused_until = 0.0
         self._pause_s = 0.0
@@ -52,7 +56,7 @@ class Carrier:
     def pause(self, now: float) -> None:
         """The carrier is busy: leave it alone, twice as long each time until it takes something again."""
         if now >= self.paused_until:
-            self._pause_s = min(PAUSE_MAX_S, self._pause_s * 2 or PAUSE_FIRST_S)
+            self._pause_s = min(PAUSE_MAX_S, self._pause_s * 2 or self.config.throttle_pause_s)
             self.paused_until = now + self._pause_s
 
     def took(self) -> None:

@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         if message := _one_line(error.format_message()):
             typer.echo(f"jingxin: {message}: see `jingxin --help`", err=True)
         return error.exit_code
-    except (ConfigError, ControlError, EvidenceError, PasswordError) as error:
+    except (ConfigError, ControlError, EvidenceError, PasswordError, service.NotStarted) as error:
         typer.echo(f"jingxin: {_one_line(str(error))}", err=True)
         return 1
     except BrokenPipeError:

@@ -33,10 +33,6 @@ UNCERTAIN_DESTINATION: Final = "uncertain"
 MISMATCH: Final = "mismatch"
 UNKNOWN: Final = ""
 
-# Receipts that wait for their part, for one carrier account.  At 500 bytes each that is 50 MB; a carrier that
-# sends more unknown ids than this is broken or hostile, and every one of them is in the evidence anyway.
-WAITING_MAX = 100_000
-
 
 class WaitingReceipt(msgspec.Struct, gc=False):
     """A receipt that matched nothing yet.  index: of its record.  addresses: those of its PDU, normalised."""
@@ -50,7 +46,10 @@ class WaitingReceipt(msgspec.Struct, gc=False):
 class Correlation:
     """The open and the recently finished parts of one carrier account, by every key a receipt may bring."""
 
-    def __init__(self) -> None:
+    def __init__(self, waiting_max: int) -> None:
+        """waiting_max: receipts that may wait for their part.  A carrier that sends more unknown ids is
+        broken or hostile; the oldest then waits no more, and stays in the evidence like every other."""
+        self._waiting_max = waiting_max
         self._by_id: dict[bytes, Part] = {}
         self._by_canonical_id: dict[bytes, list[Part]] | None = None
         self._unanswered: dict[bytes, list[Part]] = {}
@@ -77,7 +76,7 @@ class Correlation:
     # -- parts ----------------------------------------------------------------------------------------------
 
     def learn(self, part: Part) -> None:
-        """The carrier's id of ``part`` is known now.  A second part with the same id takes the key over:
+        """The carrier's id of ``part`` is known now.  Another part with the same id takes the key over:
         the carrier has begun to reuse its ids, and receipts speak of the newer one."""
         self._by_id[part.carrier_id] = part
         if self._by_canonical_id is not None:
@@ -102,7 +101,7 @@ class Correlation:
     # -- receipts -------------------------------------------------------------------------------------------
 
     def find(self, receipt: Receipt, addresses: tuple[bytes, ...]) -> tuple[Part | None, str]:
-        """The part that ``receipt`` speaks of, and how it was found; None with MISMATCH or UNKNOWN if none is.
+        """The part that ``receipt`` speaks of, and how it was found; None with MISMATCH or UNKNOWN.
 
         addresses: the normalised numbers in the receipt's PDU, either of which may be the subscriber's.
         """
@@ -123,11 +122,13 @@ class Correlation:
                     return part, DERIVED
         return None, UNKNOWN
 
-    def find_uncertain(self, addresses: tuple[bytes, ...], in_flight: Callable[[], list[Part]]) -> Part | None:
+    def find_uncertain(
+        self, addresses: tuple[bytes, ...], in_flight: Callable[[], list[Part]]
+    ) -> Part | None:
         """The one part whose response is missing and whose destination agrees.
 
-        in_flight: gives the parts of this account that wait for their response.  If one of them goes to the same
-        number the receipt may be its own, come early, and nothing is concluded.
+        in_flight: gives the parts of this account that wait for their response.  If one of them goes to the
+        same number the receipt may be its own, come early, and nothing is concluded.
         """
         if not self._unanswered:
             return None
@@ -144,7 +145,7 @@ class Correlation:
         self._waiting[waiting.index] = waiting
         for key in _keys(waiting.receipt.message_id):
             self._waiting_ids.setdefault(key, []).append(waiting.index)
-        if len(self._waiting) > WAITING_MAX:
+        if len(self._waiting) > self._waiting_max:
             self._drop(next(iter(self._waiting.values())))
 
     def waiting_for(self, part: Part) -> list[tuple[WaitingReceipt, str]]:
@@ -159,7 +160,9 @@ class Correlation:
             self._drop(waiting)
         return [(waiting, EXACT if waiting.receipt.message_id == exact else DERIVED) for waiting in found]
 
-    def waiting_for_uncertain(self, part: Part, in_flight: Callable[[], list[Part]]) -> list[tuple[WaitingReceipt, str]]:
+    def waiting_for_uncertain(
+        self, part: Part, in_flight: Callable[[], list[Part]]
+    ) -> list[tuple[WaitingReceipt, str]]:
         """Take the waiting receipts of the only message id that can be ``part``'s, which has just become
         uncertain."""
         if not self._waiting or self.find_uncertain((part.destination,), in_flight) is not part:

@@ -1,4 +1,4 @@
-"""The gateway process: puts the parts together, starts them, stops them in order.  Nothing is decided here."""
+"""The gateway process: puts its pieces together, starts them, stops them.  Nothing is decided here."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger()
 
-# The collector looks for cycles; the hot path makes none (its structs are outside of the collector), so it may
-# look rarely.  With the defaults its full passes cost 57 to 81 ms at p99 under load.
+# The collector looks for cycles; the hot path makes none (its structs are outside of the collector), so it
+# may look rarely.  With the defaults its full passes cost 57 to 81 ms at p99 under load.
 GC_THRESHOLDS = (50_000, 20, 100)
 
 # How long an orderly stop may take in all; systemd's TimeoutStopSec is longer.
@@ -75,15 +75,20 @@ class Daemon:
         self.turns = Turns(loop)
         now = self.turns.now
         self.open_parts = OpenParts()
-        self.accounts = {account.system_id: Account(account, now) for account in config.accounts}
-        self.dispatch = Dispatch(Carrier(carrier, now) for carrier in config.carriers)
+        limits = config.limits
+        self.accounts = {
+            account.system_id: Account(account, limits.outbox_memory_max, now) for account in config.accounts
+        }
+        self.dispatch = Dispatch(
+            Carrier(carrier, limits.receipts_pending_max, now) for carrier in config.carriers
+        )
         self._gone_accounts: dict[str, Account] = {}
         self._gone_carriers: dict[str, Carrier] = {}
 
         # Evidence.
         evidence = config.gateway.evidence_dir
         master_key = read_master_key(config.evidence.master_key_file)
-        self.keyring = Keyring(evidence, master_key)
+        self.keyring = Keyring(evidence / "keys", master_key)
         self.sealer = Sealer(self.keyring)
         self.log = EvidenceLog(
             evidence,
@@ -120,8 +125,7 @@ class Daemon:
         )
         for carrier in self.dispatch.carriers.values():
             carrier.links = [
-                Link(carrier, index, self.pipeline, self.turns)
-                for index in range(carrier.config.sessions)
+                Link(carrier, index, self.pipeline, self.turns) for index in range(carrier.config.sessions)
             ]
 
         # What watches and steers.
@@ -210,15 +214,19 @@ class Daemon:
 
     def _account_of(self, name: str) -> Account:
         """The account; one that has left the configuration stays known, and nobody can bind to it."""
+        limits = self._config.limits
         account = self.accounts.get(name) or self._gone_accounts.get(name)
         if account is None:
-            logger.warning("the evidence has open business of an account that is not configured", account=name)
+            logger.warning(
+                "the evidence has open business of an account that is not configured", account=name
+            )
             config = AccountConfig(system_id=name, password_file=Path(), password_hash="")
-            account = self._gone_accounts[name] = Account(config, self.turns.now)
+            account = self._gone_accounts[name] = Account(config, limits.outbox_memory_max, self.turns.now)
         return account
 
     def _carrier_of(self, name: str) -> Carrier:
-        """The carrier; one that has left the configuration has no link, and its parts end by their validity."""
+        """The carrier; one that is no longer configured has no link, and its parts end by their validity."""
+        limits = self._config.limits
         carrier = self.dispatch.carriers.get(name) or self._gone_carriers.get(name)
         if carrier is None:
             logger.warning("the evidence has open parts of a carrier that is not configured", carrier=name)
@@ -231,7 +239,7 @@ class Daemon:
                 password_file=Path(),
                 password=Password(),
             )
-            carrier = self._gone_carriers[name] = Carrier(config, self.turns.now)
+            carrier = self._gone_carriers[name] = Carrier(config, limits.receipts_pending_max, self.turns.now)
         return carrier
 
     async def _wind_down(self) -> None:
@@ -241,7 +249,9 @@ class Daemon:
         links = [link for carrier in self.dispatch.carriers.values() for link in carrier.links]
         await asyncio.gather(*(link.stop() for link in links))
         await self._until(lambda: not any(account.outbox.ready for account in self._reachable()), FAREWELL_S)
-        await self._until(lambda: not any(account.outbox.in_flight for account in self._reachable()), FAREWELL_S)
+        await self._until(
+            lambda: not any(account.outbox.in_flight for account in self._reachable()), FAREWELL_S
+        )
         self.listener.unbind_all()
         await self._until(lambda: not self.listener.applications, FAREWELL_S)
         self.listener.close()
@@ -251,7 +261,7 @@ class Daemon:
 
     async def _until(self, done: Callable[[], bool], limit_s: float) -> None:
         deadline = self._loop.time() + limit_s
-        while not done() and self._loop.time() < deadline:
+        while not done() and self._loop.time() < deadline:  # noqa: ASYNC110 — the end is not the hot path
             await asyncio.sleep(0.02)
 
     async def _end(self, reason: str) -> None:
@@ -278,7 +288,9 @@ class Daemon:
             Condition("evidence", log.has_room, "room for new messages" if log.has_room else "disk full"),
             Condition("listener", self.listener.open, f"port {self._config.listener.port}"),
             Condition("links", bound > 0, f"{bound} of {total} links bound"),
-            Condition("taking", not self.admission.draining, "draining" if self.admission.draining else "yes"),
+            Condition(
+                "taking", not self.admission.draining, "draining" if self.admission.draining else "yes"
+            ),
         )
 
     def _post(self, call: Callable[[], None]) -> None:
@@ -314,5 +326,3 @@ def run(config: Config) -> None:
         uvloop.run(main())
     finally:
         log_writer.close()
-
-

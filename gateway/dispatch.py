@@ -110,9 +110,8 @@ class Dispatch:
         A carrier that is held by its contract rate, or that does not answer at all, does not count: its queue
         may grow to its limit, and nobody else's messages wait for it.
         """
-        for carrier in self.carriers.values():
-            waiting = len(carrier.queue)
-            if waiting > QUEUE_SOFT_MIN and carrier.window_bound:
-                if waiting > carrier.answered_per_s * QUEUE_SOFT_S and carrier.answered_per_s > 0:
-                    return True
-        return False
+        return any(
+            len(carrier.queue) > max(QUEUE_SOFT_MIN, carrier.answered_per_s * QUEUE_SOFT_S)
+            for carrier in self.carriers.values()
+            if carrier.window_bound and carrier.answered_per_s > 0
+        )

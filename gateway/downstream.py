@@ -65,7 +65,11 @@ STABLE_S = 10.0
 UNBIND_S = 3.0
 
 _SUBMIT_SM = int(CommandId.SUBMIT_SM)
-_BIND_REQUESTS: dict[str, type[BindRequest]] = {"transceiver": BindTransceiver, "transmitter": BindTransmitter, "receiver": BindReceiver}
+_BIND_REQUESTS: dict[str, type[BindRequest]] = {
+    "transceiver": BindTransceiver,
+    "transmitter": BindTransmitter,
+    "receiver": BindReceiver,
+}
 
 
 class Link:
@@ -111,7 +115,7 @@ class Link:
         return [context for _, context, _ in entries if isinstance(context, Part)]
 
     def transmit(self, parts: list[Part], now: float) -> bool:
-        """Send parts whose `dispatched` record is durable; False, and nothing is sent, if the link is down."""
+        """Send parts whose `dispatched` record is durable; False, with nothing sent, if the link is down."""
         self.reserved -= len(parts)
         if not self.can_send:
             return False
@@ -145,7 +149,7 @@ class Link:
         if self._already_bound:
             ceiling = max(ceiling, min(ALREADY_BOUND_WAIT_S, config.reconnect_max_s))
         # Half of the wait is fixed, half is chance: gateways that lost a carrier together come back apart.
-        return ceiling * random.uniform(0.5, 1.0)
+        return float(ceiling * random.uniform(0.5, 1.0))
 
     async def _session(self) -> float:
         """One connection from its attempt to its end; returns when it was bound, 0 if never."""
@@ -210,8 +214,8 @@ class Link:
         if connection is None:
             return
         deadline = self._turns.now + self.carrier.config.response_timeout_s
-        while connection.session.bound and self.in_flight() and self._turns.now < deadline:
-            await asyncio.sleep(0.05)
+        while connection.session.bound and self.in_flight() and self._turns.now < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # the end is not the hot path, and an event for it would be on it
         if connection.session.bound:
             connection.session.unbind(self._turns.begin())
             connection.flush()
@@ -245,7 +249,9 @@ class Link:
             case GenericNack() if isinstance(context, Part):
                 self._pipeline.answered(self, context, pdu.command_status, b"")
             case RequestTimedOut() if isinstance(context, Part):
-                self._unanswered_since = self._unanswered_since or now - self.carrier.config.response_timeout_s
+                self._unanswered_since = (
+                    self._unanswered_since or now - self.carrier.config.response_timeout_s
+                )
                 self._pipeline.unanswered(self, [context], "no response in time")
             case LateResponse(SubmitSmResp() as late) if isinstance(context, Part):
                 self._unanswered_since = 0.0

@@ -124,7 +124,9 @@ def _levels(
     log: EvidenceLog,
 ) -> None:
     metrics.gauge("jingxin_open_parts", "Parts without a final outcome.", lambda: len(open_parts.open))
-    metrics.gauge("jingxin_evidence_has_room", "1 while the evidence takes new messages.", lambda: log.has_room)
+    metrics.gauge(
+        "jingxin_evidence_has_room", "1 while the evidence takes new messages.", lambda: log.has_room
+    )
     metrics.gauge("jingxin_evidence_pending_records", "Records in the open batch.", lambda: log.pending)
     metrics.gauge_family(
         "jingxin_sessions",

@@ -74,7 +74,9 @@ def address_fields(pdu: SubmitSm, body: bytes) -> tuple[bytes, bytes]:
     """The source and destination of ``body`` as they stand on the wire: TON, NPI, address, NUL."""
     source_at = len(pdu.service_type) + 1
     destination_at = source_at + len(pdu.source_addr) + 3
-    return body[source_at:destination_at], body[destination_at : destination_at + len(pdu.destination_addr) + 3]
+    return body[source_at:destination_at], body[
+        destination_at : destination_at + len(pdu.destination_addr) + 3
+    ]
 
 
 class MessageIds:

@@ -10,9 +10,9 @@ from collections import OrderedDict
 
 from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN, Part
 
-# Finished parts that are still known by their id: a duplicate receipt is recognised as such, and query_sm is
-# answered.  50,000 at some 600 bytes are 30 MB; at 500 messages a second that is a hundred seconds, far beyond
-# the second or two within which carriers repeat a receipt.
+# Finished parts that are still known by their id: a duplicate receipt is recognised as such, and query_sm
+# is answered.  50,000 at some 600 bytes are 30 MB; at 500 messages a second that is a hundred seconds,
+# far beyond the second or two within which carriers repeat a receipt.
 FINISHED_MAX = 50_000
 
 

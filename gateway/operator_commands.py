@@ -84,7 +84,12 @@ class OperatorCommands:
             "accounts": {account.name: _account_row(account) for account in self._accounts.values()},
             "carriers": {carrier.name: _carrier_row(carrier) for carrier in self._carriers()},
             "links": [
-                {"link": link.name, "state": link.state, "in_flight": len(link.in_flight()), "detail": link.detail}
+                {
+                    "link": link.name,
+                    "state": link.state,
+                    "in_flight": len(link.in_flight()),
+                    "detail": link.detail,
+                }
                 for carrier in self._carriers()
                 for link in carrier.links
             ],

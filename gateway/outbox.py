@@ -15,9 +15,6 @@ from itertools import count
 
 import msgspec
 
-# Reports kept ready to send, for one account: some 400 bytes each, 4 MB, and ten seconds' worth at 1,000/s.
-READY_MAX = 10_000
-
 # Reports known only by index, for one account: 8 bytes each.  Beyond it the account's own submits are
 # refused, since each of them would bring one more.
 BEHIND_MAX = 5_000_000
@@ -46,8 +43,10 @@ class Report(msgspec.Struct, gc=False, eq=False):
 class Outbox:
     """The reports of one account."""
 
-    def __init__(self, account: str) -> None:
+    def __init__(self, account: str, ready_max: int) -> None:
+        """ready_max: reports kept ready to send, some 400 bytes each."""
         self.account = account
+        self._ready_max = ready_max
         self.ready: deque[Report] = deque()
         self.in_flight: dict[int, Report] = {}
         self.refilling = False
@@ -65,7 +64,7 @@ class Outbox:
 
     def put(self, report: Report) -> None:
         """A report has become durable."""
-        if self._behind or self.refilling or len(self.ready) >= READY_MAX:
+        if self._behind or self.refilling or len(self.ready) >= self._ready_max:
             self.put_behind(report.index, report.number)
         else:
             self.ready.append(report)
@@ -79,7 +78,7 @@ class Outbox:
 
     def next_behind(self, limit: int) -> list[int]:
         """The record indexes to be rebuilt next; empty while enough reports are ready."""
-        if self.refilling or len(self.ready) > READY_MAX // 2:
+        if self.refilling or len(self.ready) > self._ready_max // 2:
             return []
         return self._behind[:limit].tolist()
 

@@ -46,7 +46,7 @@ _SUBMIT_SM: Final = int(CommandId.SUBMIT_SM)
 _ROK: Final = int(CommandStatus.ESME_ROK)
 _MESSAGE_PAYLOAD: Final = int(TlvTag.MESSAGE_PAYLOAD)
 
-# esm_class of a deliver_sm (SMPP 3.4 §5.2.12): bits 5-2 are the type of message.  Only these two are receipts,
+# esm_class of a deliver_sm (SMPP 3.4 §5.2.12): bits 5-2 are the type of message.  Only these are receipts,
 # whatever the text looks like (field lesson 11).
 _MESSAGE_TYPE: Final = 0x3C
 _RECEIPT_TYPES: Final = frozenset({0x04, 0x20})  # delivery receipt, intermediate notification
@@ -64,6 +64,11 @@ _LATER: Final = _BUSY | {int(CommandStatus.ESME_RSYSERR), int(CommandStatus.ESME
 # Records that may wait for the disk before applications are no longer read: some forty batches, a tenth of a
 # second at full load.
 PENDING_MAX: Final = 8_000
+
+# A `reported` record with this session says that nobody answered, and that we have stopped to try.
+NO_SESSION: Final = 0
+_DELIVERY_FAILURE: Final = int(CommandStatus.ESME_RDELIVERYFAILURE)
+_HOUR_US: Final = 3_600_000_000
 
 _UNDELIVERABLE: Final = int(MessageState.UNDELIVERABLE)
 _REJECTED: Final = int(MessageState.REJECTED)
@@ -132,7 +137,9 @@ class Pipeline:
         turns = self._turns
         admitted = self._admission.admit(application.account, pdu, turns.now, turns.now_us)
         if isinstance(admitted, Refusal):
-            self.deny(application, _SUBMIT_SM, pdu.sequence_number, admitted, frame[16:], pdu.destination_addr)
+            self.deny(
+                application, _SUBMIT_SM, pdu.sequence_number, admitted, frame[16:], pdu.destination_addr
+            )
             return
         number = self.accept(application, pdu, frame, admitted)
         self.answer(application, _SUBMIT_SM, pdu.sequence_number, self.message_ids.text(number) + b"\0")
@@ -306,7 +313,9 @@ class Pipeline:
 
     # == out: from the carrier's answer to the disk =========================================================
 
-    def answered(self, link: Link, part: Part, command_status: int, carrier_id: bytes, *, late: bool = False) -> None:
+    def answered(
+        self, link: Link, part: Part, command_status: int, carrier_id: bytes, *, late: bool = False
+    ) -> None:
         """A carrier answered a submit_sm.  late: after the time for it had passed."""
         now_us = self._turns.now_us
         carrier = part.carrier
@@ -368,9 +377,7 @@ class Pipeline:
         submit.tlvs = kept + tuple(tlv for tlv in pdu.tlvs if tlv[0] == _MESSAGE_PAYLOAD)
         frame = encode_pdu(submit)
         index = self._log.next_index
-        self._log.append(
-            encode(records.Replaced(part.number, now_us, self._sealer.seal(index, frame[16:])))
-        )
+        self._log.append(encode(records.Replaced(part.number, now_us, self._sealer.seal(index, frame[16:]))))
         part.body = body_for_carrier(submit, frame)
         part.registered_delivery = pdu.registered_delivery
         part.expires_us = expires or part.expires_us
@@ -385,7 +392,7 @@ class Pipeline:
         self._end(part, message_state, b"", index)
 
     def _end(self, part: Part, message_state: int, error: bytes, index: int) -> None:
-        """The gateway knows the end of a part without a receipt, and tells the application in its own name."""
+        """The end of a part without a receipt, of which the application hears in the gateway's name."""
         now_us = self._turns.now_us
         self._open.finish(part, message_state, error, now_us)
         if wanted(part.registered_delivery, message_state, final=True):
@@ -427,7 +434,7 @@ class Pipeline:
                     self._requeue(part)
 
     def reroute(self, gone: Carrier) -> None:
-        """At the start: find another way for what was queued for a carrier that is not configured any more."""
+        """At the start: find another way for what was queued for a carrier that is not configured now."""
         while gone.queue:
             part = gone.queue.popleft()
             carrier = self._admission.carrier_of(part.destination)
@@ -455,11 +462,14 @@ class Pipeline:
     def _receipt(self, link: Link, pdu: DeliverSm | DataSm, receipt: Receipt | None, frame: bytes) -> None:
         carrier = link.carrier
         correlation = carrier.correlation
-        addresses = (normalise(pdu.source_addr), normalise(pdu.destination_addr))
+        addresses: tuple[bytes, ...] = (normalise(pdu.source_addr),)
         if receipt is None:
             self._record_receipt(link, None, Receipt(b""), addresses[0], frame, ends=False)
             return
         part, how = correlation.find(receipt, addresses)
+        if part is None:  # some carriers write the subscriber into the destination
+            addresses += (normalise(pdu.destination_addr),)
+            part, how = correlation.find(receipt, addresses)
         if part is None and how != MISMATCH:
             part = correlation.find_uncertain(addresses, carrier.in_flight)
             how = UNCERTAIN_DESTINATION
@@ -590,6 +600,18 @@ class Pipeline:
                 )
             )
 
+    def give_up_stale_reports(self, account: Account) -> None:
+        """Stop keeping reports for an application that has been away for longer than its retention."""
+        stale_us = self._turns.now_us - account.config.report_retention_h * _HOUR_US
+        ready = account.outbox.ready
+        while ready and ready[0].recorded_us < stale_us:
+            report = ready.popleft()
+            if not report.answered:
+                given_up = records.Reported(
+                    report.index, self._turns.now_us, account.name, NO_SESSION, _DELIVERY_FAILURE
+                )
+                self._log.append(encode(given_up))
+
     def unreported(self, application: Application, reports: list[Report]) -> None:
         """A session ended with reports in flight: another session, or the next one, gets them."""
         application.account.outbox.give_back(reports)
@@ -599,9 +621,7 @@ class Pipeline:
 
     def operator_action(self, who: str, action: str, reason: str, numbers: list[int]) -> None:
         """Record what a person did by command."""
-        self._log.append(
-            encode(records.OperatorAction(self._turns.now_us, who, action, reason, numbers))
-        )
+        self._log.append(encode(records.OperatorAction(self._turns.now_us, who, action, reason, numbers)))
         self._turns.schedule()
 
     def link_event(self, link: Link, event: str, detail: str) -> None:

@@ -43,7 +43,9 @@ class Rebuilder:
                 try:
                     reports.append(self._report(account, reader, index))
                 except ContentErased:
-                    logger.warning("content erased; the report is left out", record=index, account=account.name)
+                    logger.warning(
+                        "content erased; the report is left out", record=index, account=account.name
+                    )
         return reports
 
     def _report(self, account: Account, reader: LogReader, index: int) -> Report:

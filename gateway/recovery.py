@@ -121,7 +121,9 @@ class Fold:
         if fate is None:
             return
         if record.final:
-            self._finish(index, record.number, fate, _REJECTED, b"%03X" % record.command_status, record.time_us)
+            self._finish(
+                index, record.number, fate, _REJECTED, b"%03X" % record.command_status, record.time_us
+            )
         elif fate.state in (DISPATCHED, UNCERTAIN):
             fate.state = QUEUED
 
@@ -289,5 +291,3 @@ class Restoration:
         addresses = (normalise(pdu.source_addr), normalise(pdu.destination_addr))
         waiting = WaitingReceipt(index, receipt, addresses, is_final(receipt))
         self._carrier_of(record.carrier).correlation.wait(waiting)
-
-

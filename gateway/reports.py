@@ -1,6 +1,6 @@
 """What an application hears: the deliver_sm for a receipt or a reply, and whether it asked for it.
 
-A report of a receipt keeps the carrier's own words (its state, its error, its dates: field lesson 7) under our
+A report of a receipt keeps the carrier's own words (its state, error and dates: field lesson 7) under our
 message id.  One that the gateway makes itself, for a part that it or the carrier's refusal ended, says so in
 its text (lesson 9).
 """
@@ -20,7 +20,7 @@ from protocol.smpp.times import format_receipt_date
 
 DELIVERED: Final = int(MessageState.DELIVERED)
 
-# registered_delivery (SMPP 3.4 §5.2.17): the two low bits ask for the final receipt, bit 4 for intermediate ones.
+# registered_delivery (SMPP 3.4 §5.2.17): the low two bits ask for the final receipt, bit 4 for others.
 _ALWAYS, _ON_FAILURE, _ON_SUCCESS = 1, 2, 3
 _INTERMEDIATE = 0x10
 
@@ -84,7 +84,9 @@ class Reports:
     def __init__(self, message_ids: MessageIds) -> None:
         self._message_ids = message_ids
 
-    def of_receipt(self, part: Part, receipt: Receipt, index: int, recorded_us: int, *, final: bool) -> Report:
+    def of_receipt(
+        self, part: Part, receipt: Receipt, index: int, recorded_us: int, *, final: bool
+    ) -> Report:
         """The report of a carrier's receipt, whose record is ``index``."""
         state = receipt.message_state
         message_id = self._message_ids.text(part.message)
@@ -125,7 +127,7 @@ class Reports:
         return self._report(part, text, message_state, b"", index, recorded_us, final=True)
 
     def of_reply(self, pdu: DeliverSm | DataSm, frame: bytes, index: int, recorded_us: int) -> Report:
-        """A reply goes on as it came; one that came as data_sm goes on as the deliver_sm that says the same."""
+        """A reply goes on as it came; a data_sm goes on as the deliver_sm that says the same."""
         if isinstance(pdu, DeliverSm):
             body = frame[16:]
         else:
@@ -145,14 +147,16 @@ class Reports:
         final: bool,
     ) -> Report:
         message_id = self._message_ids.text(part.message) + b"\0"
-        mandatory = b"".join((
-            b"\0",  # service_type
-            part.destination_field,  # the receipt comes from the subscriber ...
-            part.source_field,  # ... and goes to whoever sent the message
-            _RECEIPT_FIELDS if final else _INTERMEDIATE_FIELDS,
-            bytes((len(text),)),
-            text,
-        ))
+        mandatory = b"".join(
+            (
+                b"\0",  # service_type
+                part.destination_field,  # the receipt comes from the subscriber ...
+                part.source_field,  # ... and goes to whoever sent the message
+                _RECEIPT_FIELDS if final else _INTERMEDIATE_FIELDS,
+                bytes((len(text),)),
+                text,
+            )
+        )
         tlvs = _TLV.pack(TlvTag.RECEIPTED_MESSAGE_ID, len(message_id)) + message_id
         if state:
             tlvs += _STATE_TLV.pack(TlvTag.MESSAGE_STATE, 1, state)

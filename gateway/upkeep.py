@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
@@ -103,6 +104,7 @@ class Upkeep:
             carrier.measure(now)
         for account in self._accounts.values():
             account.outbox.wake(now)
+            self._pipeline.give_up_stale_reports(account)
             if account.outbox.ready:
                 self._pipeline.pump(account)
 
@@ -118,8 +120,6 @@ class Upkeep:
     def _refill(self) -> None:
         for account in self._accounts.values():
             outbox = account.outbox
-            if not account.sessions:
-                continue
             indexes = outbox.next_behind(REFILL_REPORTS)
             if indexes and indexes[-1] <= self._log.durable_index:
                 outbox.refilling = True
@@ -142,13 +142,12 @@ class Upkeep:
 
     def _expire(self) -> None:
         """Look at some open parts; after the last one begin again with the first."""
-        seen = 0
-        for part in self._sweep:
+        parts = list(islice(self._sweep, SWEEP_PARTS))
+        for part in parts:
             if part.state != FINAL:
                 self._expire_part(part)
-            seen += 1
-            if seen == SWEEP_PARTS:
-                return
+        if len(parts) == SWEEP_PARTS:
+            return
         self._sweep = iter(list(self._open.open.values()))
 
     def _expire_part(self, part: Part) -> None:
@@ -160,5 +159,3 @@ class Upkeep:
         elif part.state != DISPATCHED and now_us > max(part.expires_us, part.accepted_us) + patience_us:
             reason = "neither response nor receipt came in time"
             self._pipeline.finish(part, _UNKNOWN, "gateway", reason, "")
-
-

@@ -256,7 +256,11 @@ class Listener:
             application.refuse(request, CommandStatus.ESME_RBINDFAIL, "address not in the account's networks")
         elif len(account.sessions) >= account.config.sessions_max:
             application.refuse(request, CommandStatus.ESME_RALYBND, "the account has no session left")
-        elif account.draining or self._failures_of(address) >= FAILURES_MAX or self._verifying >= VERIFICATIONS_MAX:
+        elif (
+            account.draining
+            or self._failures_of(address) >= FAILURES_MAX
+            or self._verifying >= VERIFICATIONS_MAX
+        ):
             application.refuse(request, CommandStatus.ESME_RBINDFAIL, "not now")
         else:
             self._verifying += 1
@@ -277,7 +281,9 @@ class Listener:
         if not done.result():
             count, _ = self._failures.get(address, (0, 0.0))
             self._failures[address] = (count + 1, self.turns.begin())
-            application.refuse(request, CommandStatus.ESME_RINVPASWD, status_name(CommandStatus.ESME_RINVPASWD))
+            application.refuse(
+                request, CommandStatus.ESME_RINVPASWD, status_name(CommandStatus.ESME_RINVPASWD)
+            )
         elif len(account.sessions) >= account.config.sessions_max:  # others came in meanwhile
             application.refuse(request, CommandStatus.ESME_RALYBND, "the account has no session left")
         else:

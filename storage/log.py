@@ -368,7 +368,7 @@ class EvidenceLog:
             return  # closed before
         if self._descriptor >= 0:
             os.close(self._descriptor)
-            if self._failure is None:
+            if self._writer.ident is not None and self._failure is None:
                 self._mark.set(self._written_next)
         self._mark.close()
         os.close(self._lock)

@@ -108,7 +108,8 @@ def _summary(report: VerifyReport) -> list[str]:
     lines = [
         "sound" if report.sound else "NOT SOUND",
         f"log       {report.identity.hex()}, {report.segments:,} segments, {report.octets:,} octets",
-        f"records   {report.records:,}{first} in {report.frames:,} batches, last hash {report.last_hash.hex()}",
+        f"records   {report.records:,}{first} in {report.frames:,} batches",
+        f"last hash {report.last_hash.hex()}",
         f"messages  {report.accepted:,} accepted ({report.accepted_parts:,} parts), {report.open:,} open",
         f"outcomes  {outcomes}",
         f"uncertain {len(report.uncertain):,}",

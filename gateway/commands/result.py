@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +18,9 @@ def show(result: Mapping[str, Any], *, as_json: bool) -> None:
         typer.echo(msgspec.json.encode(result).decode())
         return
     console = Console()
+    if not console.is_terminal:
+        # A pipe has no width; this keeps a row on a line.
+        console = Console(width=200)
     single = {key: value for key, value in result.items() if not isinstance(value, list | dict)}
     if single:
         grid = Table.grid(padding=(0, 2))
@@ -44,11 +48,17 @@ def _row(entry: object) -> dict[str, Any]:
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=_words(title), title_justify="left")
+    # Without upright lines nine columns fit into the 80 characters of a terminal.
+    table = Table(
+        title=_words(title), title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False
+    )
     columns = dict.fromkeys(key for row in rows for key in row)
     for column in columns:
         numeric = all(type(row.get(column, 0)) in (int, float) for row in rows)
-        table.add_column(_words(column), justify="right" if numeric else "left", overflow="fold")
+        heading = _words(column)
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        longest_word = max(map(len, heading.split()))
+        table.add_column(heading, justify=justify, overflow="fold", min_width=longest_word)
     for row in rows:
         table.add_row(*(_text(row.get(column, "")) for column in columns))
     return table

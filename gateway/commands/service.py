@@ -12,7 +12,11 @@ from gateway.commands.options import ConfigOption, JsonOption
 from gateway.commands.result import show
 from gateway.config import AccountConfig, CarrierConfig, Config, load, read
 from gateway.config_table import ConfigError
-from gateway.control_client import ControlError, request
+from gateway.control_client import request
+
+
+class NotStarted(Exception):
+    """The gateway cannot start. The message is one line with the remedy."""
 
 
 def run(config: ConfigOption) -> None:
@@ -110,13 +114,15 @@ def _warnings(config: Config) -> Iterator[str]:
 
 def _start(config: Path) -> None:
     loaded = load(config)
+    # A wrong configuration is told before the whole gateway is imported.
     from gateway.control import ControlSocketError
     from gateway.daemon import run as run_daemon
+    from gateway.http import HttpListenError
 
     try:
         run_daemon(loaded)
-    except ControlSocketError as error:
-        raise ControlError(str(error)) from error
+    except (ControlSocketError, HttpListenError) as error:
+        raise NotStarted(str(error)) from error
 
 
 def _ask(config: Path, command: str) -> dict[str, object]:

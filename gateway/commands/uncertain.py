@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from typing import Annotated
 
 import typer
@@ -43,5 +45,7 @@ def close(config: ConfigOption, parts: IdArgument, reason: ReasonOption, json: J
 def _decide(config: ConfigOption, command: str, parts: list[str], reason: str, *, as_json: bool) -> None:
     if not reason.strip():
         raise typer.BadParameter("say why with --reason")
-    arguments = {"parts": parts, "reason": reason.strip()}
+    # Behind sudo stands a person; the evidence names them and not root.
+    who = os.environ.get("SUDO_USER") or getpass.getuser()
+    arguments = {"parts": parts, "reason": reason.strip(), "who": who}
     show(request(read(config).gateway.control_socket, command, arguments), as_json=as_json)

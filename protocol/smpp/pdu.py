@@ -17,7 +17,12 @@ import msgspec
 from protocol.smpp import fields as f
 from protocol.smpp.codes import INTERFACE_VERSION_3_4, RESPONSE_BIT, CommandId, command_name, tlv_name
 from protocol.smpp.errors import FieldError, PduError
-from protocol.smpp.fields import DistributionList, Field, SmeAddress, UnsuccessfulDelivery
+
+# Named again: these three are parts of the structs here, and whoever fills a struct looks for them beside it.
+from protocol.smpp.fields import DistributionList as DistributionList
+from protocol.smpp.fields import Field
+from protocol.smpp.fields import SmeAddress as SmeAddress
+from protocol.smpp.fields import UnsuccessfulDelivery as UnsuccessfulDelivery
 from protocol.smpp.tlv import decode_tlv_value
 
 Tlvs = tuple[tuple[int, bytes], ...]

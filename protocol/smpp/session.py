@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from protocol.smpp import timers
-from protocol.smpp.codec import HEADER, decode, encode_body
+from protocol.smpp.codec import HEADER, REFUSAL_BODIES, decode, encode_body
 from protocol.smpp.codes import RESPONSE_BIT, CommandId, CommandStatus
 from protocol.smpp.errors import LocalError, PduError, StreamError
 from protocol.smpp.framing import FrameBuffer
@@ -34,7 +34,7 @@ from protocol.smpp.operations import (
     BindState,
     Role,
 )
-from protocol.smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter, Pdu
+from protocol.smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter, GenericNack, Pdu
 from protocol.smpp.timers import Duty, Timers, TimerSettings
 from protocol.smpp.window import Window
 
@@ -181,12 +181,13 @@ class Session:
         if not frames:
             return events
         self._timers.heard = now
+        closed: object = BindState.CLOSED
         for frame in frames:
             if frame[4] & 0x80:
                 self._serve_response(frame, now, events)
             else:
                 self._serve_request(frame, now, events)
-            if self.state is BindState.CLOSED:
+            if self.state is closed:
                 break
         return events
 
@@ -226,15 +227,20 @@ class Session:
                 return  # a stray: answers nothing of ours, or something we no longer know
         requested, context, _ = entry
         if command_id not in (requested | RESPONSE_BIT, _GENERIC_NACK):
-            notice = ResponseUnreadable(requested, sequence_number, command_status, "response of another command")
+            notice = ResponseUnreadable(
+                requested, sequence_number, command_status, "response of another command"
+            )
             events.append((notice, frame, context))
             return
         try:
             pdu = decode(frame)
         except PduError as error:
-            unreadable = ResponseUnreadable(requested, sequence_number, command_status, error.reason)
-            events.append((unreadable, frame, context))
-            return
+            if command_status == _ROK:
+                unreadable = ResponseUnreadable(requested, sequence_number, command_status, error.reason)
+                events.append((unreadable, frame, context))
+                return
+            # A refusal is clear from its header, whatever is wrong behind it.
+            pdu = GenericNack(sequence_number, command_status)
         if context is _KEEP_ALIVE:
             self._timers.enquired = inf
         elif context is _UNBIND:
@@ -265,7 +271,8 @@ class Session:
         known = any(command_id in legal for legal in SENDABLE.values())
         response = command_id | RESPONSE_BIT if known and command_id not in UNANSWERED else _GENERIC_NACK
         if command_id != _GENERIC_NACK:  # a nack of a nack would go round for ever
-            self._out.append(HEADER.pack(16, response, status, sequence_number))
+            body = REFUSAL_BODIES.get(response, b"")
+            self._out.append(HEADER.pack(16 + len(body), response, status, sequence_number) + body)
         self._offences += 1
         if self._offences > OFFENCES_MAX:
             self._lose(events, f"{OFFENCES_MAX} PDUs in a row that could not be served")
@@ -297,9 +304,16 @@ class Session:
         """:meth:`request` for a PDU that is not encoded yet; its sequence number is chosen here."""
         return self.request(pdu.command_id, encode_body(pdu), context, now)
 
-    def respond(self, command_id: int, sequence_number: int, command_status: int, body: bytes = b"") -> None:
-        """Answer a message request of the peer; ``command_id`` is the request's."""
+    def respond(
+        self, command_id: int, sequence_number: int, command_status: int, body: bytes | None = None
+    ) -> None:
+        """Answer a message request of the peer; ``command_id`` is the request's.
+
+        body: None stands for the body that belongs to a refusal, which for most commands is none.
+        """
         self.unanswered -= 1
+        if body is None:
+            body = REFUSAL_BODIES.get(command_id | RESPONSE_BIT, b"")
         self._out.append(
             HEADER.pack(16 + len(body), command_id | RESPONSE_BIT, command_status, sequence_number) + body
         )

@@ -182,20 +182,26 @@ ASKED: list[tuple[list[str], str, dict[str, Any]]] = [
     (
         ["uncertain", "resend", "7", "9", "--reason", " alarm "],
         "uncertain_resend",
-        {"parts": ["7", "9"], "reason": "alarm"},
+        {"parts": ["7", "9"], "reason": "alarm", "who": "wang"},
     ),
     (
         ["uncertain", "close", "7", "--reason", "asked"],
         "uncertain_close",
-        {"parts": ["7"], "reason": "asked"},
+        {"parts": ["7"], "reason": "asked", "who": "wang"},
     ),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "command", "sent"), ASKED)
 async def test_a_command_asks_the_running_gateway(
-    config: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], command: str, sent: dict[str, Any]
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    command: str,
+    sent: dict[str, Any],
 ) -> None:
+    monkeypatch.setenv("SUDO_USER", "wang")
     asked: list[Mapping[str, Any]] = []
 
     def handler(arguments: dict[str, Any]) -> object:
@@ -244,9 +250,16 @@ async def test_an_answer_on_a_terminal(config: Path, capsys: pytest.CaptureFixtu
         ["open", "parts", "12,345"],
         ["draining", "no"],
     ]
-    text = "\n".join(lines)
-    for words in ("carriers", "│ cucc │", "│    17 │", "│ cmcc/0 │ yes   │", "accounts: none"):
-        assert words in text
+    assert [line.split() for line in lines[3:] if line.strip(" ─")] == [
+        ["carriers"],
+        ["name", "links", "queue"],
+        ["cmcc", "2", "0"],
+        ["cucc", "0", "17"],
+        ["links"],
+        ["link", "bound"],
+        ["cmcc/0", "yes"],
+        ["accounts:", "none"],
+    ]
 
 
 async def serving(config: Path, handlers: Mapping[str, Any]) -> ControlServer:
