@@ -51,6 +51,7 @@ class Load:
         self._lost = 0
         self._alive = 0.0  # when a session was last known to be bound
         self._last_bind = 0.0
+        self._finishing = False  # nothing more is sent
         self._stopping = asyncio.Event()
         self._failure = ""
 
@@ -59,7 +60,7 @@ class Load:
     def due(self, now: float) -> int:
         """How many messages are due and not sent."""
         rate = self.options.rate_per_s
-        if self._stopping.is_set() or not self.began:
+        if self._finishing or not self.began:
             return 0
         if not rate:
             return self.count - self.sent
@@ -95,8 +96,13 @@ class Load:
 
     # -- the run --------------------------------------------------------------------------------------------
 
+    def finish(self) -> None:
+        """Send nothing more, and wait for what is still to come."""
+        self._finishing = True
+
     def stop(self) -> None:
-        """Send nothing more and come to an end."""
+        """Come to an end at once."""
+        self._finishing = True
         self._stopping.set()
 
     def report(self, event: str) -> LoadReport:
@@ -125,7 +131,7 @@ class Load:
             pace = group.create_task(self._pace(), name="pace")
             progress = group.create_task(self._progress(), name="progress")
             await self._finished()
-            self._stopping.set()
+            self.stop()
             for task in (pace, progress):
                 task.cancel()
             for session in [each for each in self._sessions if each.bound]:
@@ -207,14 +213,14 @@ class Load:
     async def _finished(self) -> None:
         """Wait for the last receipt, or until none has come for `quiet_s`, or no session for `give_up_s`."""
         options, ledger = self.options, self.ledger
-        while True:
+        while not self._stopping.is_set():
             now = monotonic()
             if any(session.bound for session in self._sessions):
                 self._alive = now
             elif now - self._alive > (options.give_up_s if options.reconnect else 0.0):
                 self._failure = self._failure or "all sessions are lost"
                 return
-            over = self._stopping.is_set() or self.sent >= self.count
+            over = self._finishing or self.sent >= self.count
             if over and not any(session.in_flight for session in self._sessions):
                 if not ledger.open:
                     self._failure = ""
@@ -232,8 +238,8 @@ async def _run(options: LoadOptions) -> LoadReport:
         match line:
             case {"command": "report"}:
                 say(load.report("report"))
-            case {"command": "stop"}:
-                load.stop()
+            case {"command": "finish"}:
+                load.finish()
             case _:
                 say({"event": "error", "error": f"no such command: {line}"})
 

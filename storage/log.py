@@ -266,7 +266,7 @@ class EvidenceLog:
         spares = self._spares
         if self._refusal is not None:
             return False
-        return spares.ready or spares.roomy and (self._size - self._offset) * _RESERVE_SHARE > self._size
+        return spares.ready or (spares.roomy and (self._size - self._offset) * _RESERVE_SHARE > self._size)
 
     def append(self, record: bytes) -> int:
         """Put an encoded record (at most RECORD_OCTETS_MAX octets) into the open batch; returns its index.

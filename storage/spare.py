@@ -47,7 +47,7 @@ class Spares:
         self.path = directory / "spare.zeroed"  # of the spare, when `ready`
         self._part.unlink(missing_ok=True)
         if self.path.exists() and self.path.stat().st_nlink > 1:
-            # A crash in the middle of a rename, on a file system without a journal: the segment has this file too.
+            # A crash amid a rename, on a file system without a journal: the segment has this file too.
             self.path.unlink()
         self._changed = threading.Condition()
         self._ready = self.path.exists()  # left over: its zeros were synced before it got this name

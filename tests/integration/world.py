@@ -128,17 +128,12 @@ class SimulatedCarrier:
         process, self._process = self._process, None
         if process is None:
             return
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.close()  # at the end of its input the carrier ends
         try:
-            process.wait(STOP_S)
+            process.communicate(timeout=STOP_S)  # at the end of its input it says its last line and ends
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.communicate()
             raise
-        finally:
-            process.stdout.close()
 
     def _ask(self, **command: object) -> dict[str, Any]:
         assert self._process is not None

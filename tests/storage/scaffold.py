@@ -110,7 +110,7 @@ def stored(directory: Path) -> list[bytes]:
 
 
 class FailingDisk(Disk):
-    """Fails at one step of one thread, and at all later steps of any: `kept` says whether that step still took effect."""
+    """Fails at one step of one thread, and at all later ones of any; `kept`: that step still took effect."""
 
     def __init__(self, fail_at: int, *, kept: bool, thread: str = "evidence-writer") -> None:
         self.fail_at = fail_at
@@ -158,7 +158,7 @@ class FailingDisk(Disk):
 
 
 class CrashingDisk(FailingDisk):
-    """A FailingDisk that forgets: at `crash`, each sector not yet synced may or may not have reached the disk."""
+    """A FailingDisk that forgets: at `crash`, a sector not yet synced may or may not be on the disk."""
 
     _SECTOR = 512
 
@@ -168,7 +168,9 @@ class CrashingDisk(FailingDisk):
         self._renamed: list[tuple[Path, Path]] = []
 
     def _write(self, path: Path, descriptor: int, octets: bytes, offset: int) -> None:
-        if path.name != "spare.part":  # one that is lost is made again; remembering its zeros would only cost time
+        if (
+            path.name != "spare.part"
+        ):  # one that is lost is made again; remembering its zeros would only cost time
             before = os.pread(descriptor, len(octets), offset).ljust(len(octets), b"\0")
             self._unsynced.append((os.fstat(descriptor).st_ino, offset, before))
         super()._write(path, descriptor, octets, offset)

@@ -70,8 +70,9 @@ def test_ranges(many: tuple[Path, list[bytes]], with_mark: bool) -> None:
     with LogReader(directory) as reader:
         end = len(records) + 1
         assert reader.next_index == end
-        bounds = [(1, None), (1, end), (end, None), (end, end), (5, 6), (7, 7)]
-        bounds += [tuple(sorted(chance.sample(range(1, end), 2))) for _ in range(100)]
+        bounds: list[tuple[int, int | None]] = [(1, None), (1, end), (end, None), (end, end), (5, 6), (7, 7)]
+        pairs = [sorted(chance.sample(range(1, end), 2)) for _ in range(100)]
+        bounds += [(first, stop) for first, stop in pairs]
         for first, stop in bounds:
             expected = list(enumerate(records, 1))[first - 1 : None if stop is None else stop - 1]
             assert list(reader.records(first, stop)) == expected

@@ -22,7 +22,12 @@ EXAMPLES: list[tuple[int, Record]] = [
     (9, records.Sent(5, 1, 0, b"0A1B")),
     (10, records.Refused(5, 1, 0, 0x58, False)),
     (11, records.Uncertain(1, [5, 6], 0, "link lost")),
-    (12, records.Receipt(1, 5, "cmcc", 0, b"0A1B", 2, b"DELIVRD", b"000", b"2609212213", b"2609212214", True, HASH, b"x")),
+    (
+        12,
+        records.Receipt(
+            1, 5, "cmcc", 0, b"0A1B", 2, b"DELIVRD", b"000", b"2609212213", b"2609212214", True, HASH, b"x"
+        ),
+    ),
     (13, records.Matched(1, 12, 5, "late response", True)),
     (14, records.Reply(1, "hukou", "cmcc", 0, HASH, b"sealed")),
     (15, records.Outcome(5, 1, 3, b"", "gateway", "expired", "")),
@@ -60,7 +65,8 @@ def test_octets_on_disk(record: Record, octets: str) -> None:
 
 
 FIELDS = {
-    "Accepted": "time_us account session message carrier number_hash parts registered_delivery flags expires_us content",
+    "Accepted": "time_us account session message carrier number_hash parts registered_delivery flags expires_us"
+    " content",
     "Denied": "time_us account session command_status reason count number_hash content",
     "Dispatched": "time_us intents",
     "KeyOpened": "time_us day key_id",
@@ -68,7 +74,8 @@ FIELDS = {
     "Matched": "time_us receipt number how final",
     "OperatorAction": "time_us who action reason numbers",
     "Outcome": "number time_us message_state err source reason who",
-    "Receipt": "time_us number carrier link carrier_id message_state stat err submit_date done_date final number_hash content",
+    "Receipt": "time_us number carrier link carrier_id message_state stat err submit_date done_date final number_hash"
+    " content",
     "Refused": "number time_us link command_status final",
     "Replaced": "number time_us content",
     "Reply": "time_us account carrier link number_hash content",
@@ -90,10 +97,18 @@ def test_field_order_is_fixed(kind: type[Record]) -> None:
 
 
 def test_a_later_version_may_add_fields_at_the_end() -> None:
-    assert decode(msgspec.msgpack.encode([2, 7, "SIGTERM", "a field to come"])) == records.Stopped(7, "SIGTERM")
+    assert decode(msgspec.msgpack.encode([2, 7, "SIGTERM", "a field to come"])) == records.Stopped(
+        7, "SIGTERM"
+    )
 
 
-REFUSED = [b"", b"\xc0", b"\x90", msgspec.msgpack.encode([99, 1]), msgspec.msgpack.encode([2, "not a time", "x"])]
+REFUSED = [
+    b"",
+    b"\xc0",
+    b"\x90",
+    msgspec.msgpack.encode([99, 1]),
+    msgspec.msgpack.encode([2, "not a time", "x"]),
+]
 
 
 @pytest.mark.parametrize("octets", REFUSED)

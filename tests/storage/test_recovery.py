@@ -117,7 +117,9 @@ def test_a_log_that_is_gone_is_not_begun_anew(log_copy: Path) -> None:
     for path in segment_paths(log_copy):
         path.unlink()
     with LogDriver(log_copy) as driver:
-        with pytest.raises(CorruptEvidence, match="the mark says 12 records were durable, and there is no segment"):
+        with pytest.raises(
+            CorruptEvidence, match="the mark says 12 records were durable, and there is no segment"
+        ):
             driver.log.recover()
 
 
@@ -293,7 +295,7 @@ STEPS = 6 * 2 + 2 * 4
 @pytest.mark.parametrize("kept", [False, True], ids=["failed and lost", "failed but kept"])
 @pytest.mark.parametrize("fail_at", range(STEPS + 1))
 def test_power_lost_at_every_step(tmp_path: Path, fail_at: int, kept: bool) -> None:
-    """Whatever sectors reached the disk: all that was acknowledged is there, in order, and service goes on."""
+    """Whatever sectors reached the disk: what was acknowledged is there, in order, and service goes on."""
     for seed in range(4):
         directory = tmp_path / str(seed)
         disk = CrashingDisk(fail_at, kept=kept)
@@ -337,7 +339,8 @@ from storage.log import EvidenceLog
 from tests.storage.scaffold import MIB, record
 posted = queue.SimpleQueue()
 log = EvidenceLog(
-    Path(sys.argv[1]), None, MIB, lambda: log.next_index, posted.put, lambda last: print(last, flush=True), lambda failure: sys.exit(1)
+    Path(sys.argv[1]), None, MIB, lambda: log.next_index, posted.put, lambda last: print(last, flush=True),
+    lambda failure: sys.exit(1)
 )
 log.recover()
 print(0, flush=True)
@@ -352,7 +355,9 @@ while True:
 def test_kill_nine_loses_nothing_acknowledged(tmp_path: Path) -> None:
     acknowledged = 0
     for _ in range(5):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
         assert process.stdout is not None
         assert process.stdout.readline() == "0\n"
         time.sleep(0.15)
@@ -384,4 +389,6 @@ def test_the_log_is_given_back_when_recovery_fails(log_copy: Path) -> None:
     with LogDriver(log_copy) as driver:
         with pytest.raises(CorruptEvidence):
             driver.log.recover()
-    EvidenceLog(log_copy, None, MIB, lambda: 1, lambda run: None, lambda effects: None, lambda failure: None).close()
+    EvidenceLog(
+        log_copy, None, MIB, lambda: 1, lambda run: None, lambda effects: None, lambda failure: None
+    ).close()

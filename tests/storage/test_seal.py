@@ -138,7 +138,9 @@ def test_a_wrong_master_key_is_noticed_at_once(tmp_path: Path) -> None:
 def test_number_hashes_depend_on_the_master_key_alone(tmp_path: Path) -> None:
     first, other = Keyring(tmp_path / "a", MASTER), Keyring(tmp_path / "b", bytes(32))
     number = b"8613800138000"
-    assert first.number_hash(number).hex() == "23cfc2a44b8b67de3d5a6fc11e4da01d"  # by HKDF and BLAKE2b of the standard library
+    assert (
+        first.number_hash(number).hex() == "23cfc2a44b8b67de3d5a6fc11e4da01d"
+    )  # by HKDF and BLAKE2b of the standard library
     assert Keyring(tmp_path / "c", MASTER).number_hash(number) == first.number_hash(number)
     assert other.number_hash(number) != first.number_hash(number)
     assert first.number_hash(b"8613800138001") != first.number_hash(number)

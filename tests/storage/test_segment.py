@@ -103,9 +103,19 @@ def test_headers_that_contradict_themselves(tmp_path: Path, header: SegmentHeade
 
 
 def test_only_numbered_segments_are_segments(tmp_path: Path) -> None:
-    for name in ("00000000000000000010.seg", "00000000000000000009.seg", "9.seg", "x.seg", "spare.zeroed", "lock"):
+    for name in (
+        "00000000000000000010.seg",
+        "00000000000000000009.seg",
+        "9.seg",
+        "x.seg",
+        "spare.zeroed",
+        "lock",
+    ):
         (tmp_path / name).touch()
-    assert [path.name for path in segment_paths(tmp_path)] == ["00000000000000000009.seg", "00000000000000000010.seg"]
+    assert [path.name for path in segment_paths(tmp_path)] == [
+        "00000000000000000009.seg",
+        "00000000000000000010.seg",
+    ]
 
 
 @pytest.mark.parametrize("zeros", [0, 1, 71, 72, 5000])
@@ -169,14 +179,20 @@ TAILS = [
     ("garbage far behind", bytes(2_000_000) + b"x" + bytes(10), 2_000_001),
     ("magic in garbage", b"xxJXBFxxJXBF" + bytes(100), 12),
     ("a bad frame before a good one", TWO[:-1] + b"\0" + THREE, "a valid frame follows at 4268"),
-    ("zeros before a good one", bytes(len(TWO)) + THREE, "zeros where a frame should begin, and a valid frame"),
+    (
+        "zeros before a good one",
+        bytes(len(TWO)) + THREE,
+        "zeros where a frame should begin, and a valid frame",
+    ),
     ("one octet before a good one", b"x" + TWO, "no frame begins here, and a valid frame follows at 4188"),
     ("garbage, and a good one far behind", b"x" + bytes(2_000_000) + THREE, "a valid frame follows"),
 ]
 
 
 @pytest.mark.parametrize(("tail", "expected"), [case[1:] for case in TAILS], ids=[case[0] for case in TAILS])
-def test_how_the_end_of_the_last_segment_is_judged(tmp_path: Path, tail: bytes, expected: int | str | None) -> None:
+def test_how_the_end_of_the_last_segment_is_judged(
+    tmp_path: Path, tail: bytes, expected: int | str | None
+) -> None:
     with SegmentReader(segment(tmp_path, ONE, tail)) as reader:
         assert [found.offset for found in Chain(1, NO_HASH).walk(reader)] == [SEGMENT_HEADER_OCTETS]
         if isinstance(expected, str):

@@ -96,7 +96,13 @@ def test_a_whole_life_is_counted(tmp_path: Path) -> None:
     report = verify(tmp_path, lambda octets, total: done.append((octets, total)))
     assert report.faults == []
     assert report.sound
-    assert (report.segments, report.frames, report.records, report.first_index, report.next_index) == (1, 1, 31, 1, 32)
+    assert (report.segments, report.frames, report.records, report.first_index, report.next_index) == (
+        1,
+        1,
+        31,
+        1,
+        32,
+    )
     assert (report.accepted, report.accepted_parts, report.open) == (6, 8, 2)
     assert report.outcomes == {"delivered": 2, "expired": 1, "refused": 1}
     assert (report.uncertain, report.unmatched_receipts, report.keys) == ([6], 1, 0)
@@ -110,28 +116,77 @@ def test_a_whole_life_is_counted(tmp_path: Path) -> None:
 FAULTS: list[tuple[list[Record], list[tuple[int, str]]]] = [
     ([dispatched(2), accepted()], [(1, "a dispatch names 2, which does not stand before it")]),
     ([dispatched(0)], [(1, "a dispatch names 0, which does not stand before it")]),
-    ([Started(T, "", "", b"", ""), dispatched(1)], [(2, "a dispatch names 1, which is not an accepted part")]),
+    (
+        [Started(T, "", "", b"", ""), dispatched(1)],
+        [(2, "a dispatch names 1, which is not an accepted part")],
+    ),
     ([accepted(), Sent(1, T, 0, b"1")], [(2, "a positive response names 1, which was never dispatched")]),
     ([accepted(), Refused(1, T, 0, 8, False)], [(2, "a refusal names 1, which was never dispatched")]),
-    ([accepted(), Uncertain(T, [1], 0, "")], [(2, "an uncertainty names 1, which was never dispatched"), (2, "1 is uncertain, though no intent was open")]),
+    (
+        [accepted(), Uncertain(T, [1], 0, "")],
+        [
+            (2, "an uncertainty names 1, which was never dispatched"),
+            (2, "1 is uncertain, though no intent was open"),
+        ],
+    ),
     ([accepted(), receipt(1, 2, False)], [(2, "a receipt names 1, which was never dispatched")]),
-    ([accepted(), dispatched(1), dispatched(1)], [(3, "1 is dispatched again, though its last intent was not given up")]),
-    ([accepted(), dispatched(1), Sent(1, T, 0, b""), dispatched(1)], [(4, "1 is dispatched again, though its last intent was not given up")]),
+    (
+        [accepted(), dispatched(1), dispatched(1)],
+        [(3, "1 is dispatched again, though its last intent was not given up")],
+    ),
+    (
+        [accepted(), dispatched(1), Sent(1, T, 0, b""), dispatched(1)],
+        [(4, "1 is dispatched again, though its last intent was not given up")],
+    ),
     ([accepted(), dispatched(1), Withdrawn(T, [1], ""), dispatched(1)], []),
     ([accepted(), dispatched(1), Uncertain(T, [1], 0, ""), dispatched(1)], []),
     ([accepted(), dispatched(1), Refused(1, T, 0, 0x58, False), dispatched(1)], []),
     ([accepted(), dispatched(1), receipt(1), Sent(1, T, 0, b"")], []),  # the receipt came first
-    ([accepted(), dispatched(1), receipt(1), dispatched(1)], [(4, "1 is dispatched after its final outcome")]),
+    (
+        [accepted(), dispatched(1), receipt(1), dispatched(1)],
+        [(4, "1 is dispatched after its final outcome")],
+    ),
     ([accepted(), dispatched(1), receipt(1), receipt(1)], [(4, "a second final outcome of 1")]),
-    ([accepted(), dispatched(1), Refused(1, T, 0, 8, True), receipt(1)], [(4, "a second final outcome of 1")]),
-    ([accepted(), Outcome(1, T, 4, b"", "application", "cancelled", "hukou"), Outcome(1, T, 3, b"", "gateway", "expired", "")], [(3, "a second final outcome of 1")]),
-    ([accepted(), dispatched(1), Sent(1, T, 0, b""), Withdrawn(T, [1], "")], [(4, "1 is withdrawn, though no intent was open")]),
+    (
+        [accepted(), dispatched(1), Refused(1, T, 0, 8, True), receipt(1)],
+        [(4, "a second final outcome of 1")],
+    ),
+    (
+        [
+            accepted(),
+            Outcome(1, T, 4, b"", "application", "cancelled", "hukou"),
+            Outcome(1, T, 3, b"", "gateway", "expired", ""),
+        ],
+        [(3, "a second final outcome of 1")],
+    ),
+    (
+        [accepted(), dispatched(1), Sent(1, T, 0, b""), Withdrawn(T, [1], "")],
+        [(4, "1 is withdrawn, though no intent was open")],
+    ),
     ([receipt(0)], [(1, "a receipt that matched nothing is marked final")]),
-    ([accepted(), dispatched(1), Matched(T, 2, 1, "", False)], [(3, "a match names 2, which is not an unmatched receipt before it")]),
-    ([accepted(), dispatched(1), receipt(0, 2, False), Matched(T, 3, 1, "", True), Matched(T, 3, 1, "", False)], [(5, "a match names 3, which is not an unmatched receipt before it")]),
-    ([accepted(), Reported(1, T, "hukou", 1, 0)], [(2, "a report names 1, which is nothing that is reported")]),
+    (
+        [accepted(), dispatched(1), Matched(T, 2, 1, "", False)],
+        [(3, "a match names 2, which is not an unmatched receipt before it")],
+    ),
+    (
+        [
+            accepted(),
+            dispatched(1),
+            receipt(0, 2, False),
+            Matched(T, 3, 1, "", True),
+            Matched(T, 3, 1, "", False),
+        ],
+        [(5, "a match names 3, which is not an unmatched receipt before it")],
+    ),
+    (
+        [accepted(), Reported(1, T, "hukou", 1, 0)],
+        [(2, "a report names 1, which is nothing that is reported")],
+    ),
     ([Reported(1, T, "hukou", 1, 0)], [(1, "a report names 1, which does not stand before it")]),
-    ([accepted(), Outcome(1, T, 3, b"", "gateway", "expired", ""), Replaced(1, T, b"")], [(3, "1 is replaced after its final outcome")]),
+    (
+        [accepted(), Outcome(1, T, 3, b"", "gateway", "expired", ""), Replaced(1, T, b"")],
+        [(3, "1 is replaced after its final outcome")],
+    ),
     ([accepted(message=1)], [(1, "the message of a part names 1, which does not stand before it")]),
     ([accepted(parts=0)], [(1, "an accepted part counts 0 units")]),
 ]
