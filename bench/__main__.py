@@ -1,18 +1,69 @@
-"""`python -m bench carrier|load JSON...`, or the scenarios."""
+"""`python -m bench`: runs the standard scenarios and prints one line of JSON for each.
+
+    python -m bench [--short] [SCENARIO...]     throughput saturation latency kill cut memory disk
+    python -m bench carrier JSON...             simulated carriers, each a CarrierOptions
+    python -m bench load JSON                   the load generator, a LoadOptions
+
+Exit status 1 when a bound was broken or a scenario could not be carried through.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
+import platform
 import sys
+from collections.abc import Callable
+from typing import Final, Protocol
 
-from bench import carrier, load
+import msgspec
 
-_COMMANDS = {"carrier": carrier.run, "load": load.run}
+from bench import carrier, full_disk, load, scenarios
+from bench.dialogue import say
+from bench.scenarios import Outcome
+from gateway.trial import TrialError
 
 
-def main() -> int:
-    command, *arguments = sys.argv[1:] or [""]
-    return _COMMANDS[command](arguments)
+class Scenario(Protocol):
+    def __call__(self, *, short: bool) -> Outcome: ...
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "throughput": scenarios.throughput,
+    "saturation": scenarios.saturation,
+    "latency": scenarios.latency,
+    "kill": scenarios.kill,
+    "cut": scenarios.cut,
+    "memory": scenarios.memory,
+    "disk": full_disk.disk,
+}
+
+_PROCESSES: Final[dict[str, Callable[[list[str]], int]]] = {"carrier": carrier.run, "load": load.run}
+
+
+def main(arguments: list[str]) -> int:
+    if arguments and arguments[0] in _PROCESSES:
+        return _PROCESSES[arguments[0]](arguments[1:])
+    parser = argparse.ArgumentParser(prog="python -m bench", description="The standard scenarios.")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=" ".join(SCENARIOS))
+    parser.add_argument(
+        "--short", action="store_true", help="minutes instead of an hour; speed is not judged"
+    )
+    chosen = parser.parse_args(arguments)
+    names = chosen.scenarios or list(SCENARIOS)
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    machine = f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+    failed = False
+    for name in names:
+        try:
+            outcome = SCENARIOS[name](short=chosen.short)
+        except TrialError as error:
+            outcome = Outcome(scenario=name, short=chosen.short, ok=False, broken=[str(error)])
+        say({**msgspec.structs.asdict(outcome), "machine": machine})
+        failed = failed or not outcome.ok
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

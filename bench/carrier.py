@@ -40,12 +40,14 @@ _ERRORS: Final = {b"DELIVRD": b"000", b"UNDELIV": b"001", b"EXPIRED": b"002", b"
 _OTHER_ERROR: Final = b"099"
 
 
-def _stat(word: bytes) -> Stat:
+def _stat(word: bytes, *, in_text: bool) -> Stat:
+    """in_text: whether receipts have a text, which alone can tell a carrier's own code."""
     state = message_state_of(word)
     delivered = b"001" if state == MessageState.DELIVERED else b"000"
     end = b" stat:%b err:%b text:" % (word, _ERRORS.get(word, _OTHER_ERROR))
     # A code of the carrier's own is its reason for not delivering.
-    return Stat(word, state or UNMAPPED, delivered, end, state or int(MessageState.UNDELIVERABLE))
+    tlv_state = state or int(MessageState.UNDELIVERABLE)
+    return Stat(word, (state or UNMAPPED) if in_text else tlv_state, delivered, end, tlv_state)
 
 
 class Carrier:
@@ -62,8 +64,9 @@ class Carrier:
         self.random = random.Random(seed)
         refusals = {int(CommandStatus[name]): share for name, share in options.refusals.items()}
         self.refusals: Draw[int] = Draw(refusals, _ROK, seed)
-        stats = {_stat(word.encode()): share for word, share in options.stats.items()}
-        self.stats: Draw[Stat] = Draw(stats, _stat(b"DELIVRD"), seed + 1)
+        in_text = options.receipt_form != "tlv"
+        stats = {_stat(word.encode(), in_text=in_text): share for word, share in options.stats.items()}
+        self.stats: Draw[Stat] = Draw(stats, _stat(b"DELIVRD", in_text=in_text), seed + 1)
         self.unanswered = happens(options.unanswered, seed + 2)
         self.receipts_first = happens(options.receipts_first, seed + 3)
         self.duplicates = happens(options.duplicates, seed + 4)

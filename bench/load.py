@@ -26,8 +26,8 @@ from protocol.smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter
 _TICK_S = 0.001
 
 # Waits before a lost session is tried again: a gateway that was killed is back within a second.
-_RECONNECT_FIRST_S = 0.05
-_RECONNECT_MAX_S = 0.5
+_RECONNECT_FIRST_S = 0.02
+_RECONNECT_MAX_S = 0.1
 
 _UNBIND_S = 2.0
 

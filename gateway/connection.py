@@ -50,9 +50,11 @@ class Connection(asyncio.Protocol):
         self.queued = False  # in the turn's list of connections to serve
         self.dirty = False  # in the turn's list of connections to write
         self.writable = True
+        self.unwelcome = ""  # the reason for which the connection is cut as soon as it stands
         self._turns = turns
         self._transport: asyncio.Transport
         self._reading = True
+        self._closing = False
         self._closed = False
         self._reason = "closed by the peer"
 
@@ -68,6 +70,8 @@ class Connection(asyncio.Protocol):
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         name = transport.get_extra_info("peername")
         self.peer_name = f"{name[0]}:{name[1]}" if name else "unknown"
+        if self.unwelcome:
+            self.abort(self.unwelcome)
 
     def data_received(self, data: bytes) -> None:
         self.session.receive_data(data)
@@ -95,12 +99,17 @@ class Connection(asyncio.Protocol):
             self._reason = f"connection lost: {error}"
         self.peer.closed(self._reason)
 
+    @property
+    def open(self) -> bool:
+        """Whether what is written now still goes out."""
+        return not self._closing and not self._closed
+
     # -- called by the turn ---------------------------------------------------------------------------------
 
     @property
     def servable(self) -> bool:
         """Whether a turn could serve a frame of this connection now."""
-        return self.session.backlog and self.writable and not self.session.blocked and not self._closed
+        return self.session.backlog and self.writable and not self.session.blocked and self.open
 
     def serve(self, now: float, limit: int) -> None:
         """Serve at most ``limit`` frames."""
@@ -134,22 +143,24 @@ class Connection(asyncio.Protocol):
         """Write what the session has to send."""
         self.dirty = False
         data = self.session.data_to_send()
-        if data and not self._closed:
+        if data and self.open:
             self._transport.write(data)
         if self.servable:  # answering made room for more of its requests
             self._turns.enqueue(self)
 
     def close(self, reason: str) -> None:
         """Send what is left and close; the owner hears of it once the transport is gone."""
-        if self._closed:
+        if not self.open:
             return
         self.flush()
+        self._closing = True
         self._reason = reason
         self._transport.close()
 
     def abort(self, reason: str) -> None:
         """Close at once, without sending what is left."""
         if not self._closed:
+            self._closing = True
             self._reason = reason
             self._transport.abort()
 

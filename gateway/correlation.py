@@ -38,6 +38,7 @@ class WaitingReceipt(msgspec.Struct, gc=False):
     """A receipt that matched nothing yet.  index: of its record.  addresses: those of its PDU, normalised."""
 
     index: int
+    recorded_us: int
     receipt: Receipt
     addresses: tuple[bytes, ...]
     final: bool
@@ -185,9 +186,9 @@ class Correlation:
         """The index of the oldest receipt that still waits."""
         return next(iter(self._waiting), None)
 
-    def drop_older_waiting(self, index: int) -> None:
-        """Stop waiting for the parts of receipts recorded before ``index``; their records remain."""
-        while self._waiting and (oldest := next(iter(self._waiting.values()))).index < index:
+    def give_up_waiting(self, before_us: int) -> None:
+        """Stop waiting for the parts of receipts recorded before this time; their records remain."""
+        while self._waiting and (oldest := next(iter(self._waiting.values()))).recorded_us < before_us:
             self._drop(oldest)
 
     def _drop(self, waiting: WaitingReceipt) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -63,10 +64,10 @@ _COMMON: Final = {
     "receipt_jitter_s": 0.6,
 }
 _CARRIERS: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
-    "cmcc": ("mobile", "中国移动", {"ids": "decimal", "stats": {"MK:0001": 0.010}}),
-    "cucc": ("unicom", "中国联通", {"ids": "hex_decimal", "stats": {"UNDELIV": 0.012}}),
-    "ctcc": ("telecom", "中国电信", {"ids": "twenty_digits", "receipt_session": "other"}),
-    "cbn": ("broadnet", "中国广电", {"ids": "uuid", "stats": {"EXPIRED": 0.005}, "receipts_first": 0.1}),
+    "cmcc": ("mobile", "移动", {"ids": "decimal", "stats": {"MK:0001": 0.010}}),
+    "cucc": ("unicom", "联通", {"ids": "hex_decimal", "stats": {"UNDELIV": 0.012}}),
+    "ctcc": ("telecom", "电信", {"ids": "twenty_digits", "receipt_session": "other"}),
+    "cbn": ("broadnet", "广电", {"ids": "uuid", "stats": {"EXPIRED": 0.005}, "receipts_first": 0.1}),
 }
 
 
@@ -192,21 +193,20 @@ class _Demo:
         return line
 
     def _show(self, report: dict[str, Any]) -> None:
-        table = Table(title=f"{report['receipts']:,} receipts for {report['submitted']:,} messages")
+        title = f"{report['receipts']:,} receipts for {report['submitted']:,} messages"
+        table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("carrier")
         for heading in ("submitted", "accepted", "delivered", "failed"):
             table.add_column(heading, justify="right")
-        table.add_column("submit→response\np50 / p99, ms", justify="right")
-        table.add_column("submit→receipt\np50 / p99, ms", justify="right")
+        table.add_column("submit→\nresponse, ms\np50 / p99", justify="right")
+        table.add_column("submit→\nreceipt, ms\np50 / p99", justify="right")
         for name, (network, title, _) in _CARRIERS.items():
             row = report["networks"][network]
             table.add_row(
                 f"{name} {title}",
                 *(f"{row[key]:,}" for key in ("submitted", "accepted", "delivered", "failed")),
-                *(
-                    f"{row[key]['p50']:,.1f} / {row[key]['p99']:,.1f}"
-                    for key in ("response_ms", "receipt_ms")
-                ),
+                f"{row['response_ms']['p50']:,.1f} / {row['response_ms']['p99']:,.1f}",
+                f"{row['receipt_ms']['p50']:,.0f} / {row['receipt_ms']['p99']:,.0f}",
             )
         self.console.print(table)
 

@@ -32,20 +32,22 @@ Key = tuple[str, int, int, str]
 class Denials:
     """Writes `denied` records, one by one or gathered by second."""
 
-    def __init__(self, log: EvidenceLog, sealer: Sealer) -> None:
+    def __init__(self, log: EvidenceLog, sealer: Sealer, now: float) -> None:
         self._log = log
         self._sealer = sealer
-        self._bucket: TokenBucket | None = None
+        self._bucket = TokenBucket(OWN_RECORDS_PER_S, OWN_RECORDS_BURST, now)
         self._gathered: dict[Key, int] = {}
+
+    def may_record(self, now: float) -> bool:
+        """Whether one more refusal may have a record of its own; takes the right to it."""
+        return self._log.has_room and self._bucket.take(1, now)
 
     def note(
         self, application: Application, refusal: Refusal, body: bytes, destination: bytes, turns: Turns
     ) -> None:
         """A submission was refused.  body: the submit_sm body.  destination: normalised, may be empty."""
-        if self._bucket is None:
-            self._bucket = TokenBucket(OWN_RECORDS_PER_S, OWN_RECORDS_BURST, turns.now)
         name, session = application.account.name, application.number
-        if refusal.transient or not self._log.has_room or not self._bucket.take(1, turns.now):
+        if refusal.transient or not self.may_record(turns.now):
             key = (name, session, refusal.command_status, refusal.reason)
             self._gathered[key] = self._gathered.get(key, 0) + 1
             return

@@ -17,8 +17,8 @@ from gateway.message import FINAL, Part
 Departures = list[tuple[Link, list[Part]]]
 
 # While a carrier's window is what limits it, applications are slowed down once this much of its recent
-# throughput is queued: a quarter of a second keeps submit-to-receipt well under one second at saturation.
-QUEUE_SOFT_S = 0.25
+# throughput is queued: a tenth of a second keeps submit-to-receipt well under one second at saturation.
+QUEUE_SOFT_S = 0.1
 # Below this many parts a queue is never called long: two full windows of two links.
 QUEUE_SOFT_MIN = 256
 

@@ -97,10 +97,10 @@ class Link:
     @property
     def room(self) -> int:
         """Window slots that neither a request nor a promise holds."""
-        if not self.can_send:
+        connection = self._connection
+        if not self.can_send or connection is None or not connection.open:
             return 0
-        assert self._connection is not None
-        return self._connection.session.window.free - self.reserved
+        return connection.session.window.free - self.reserved
 
     @property
     def window_used(self) -> int:
@@ -117,10 +117,9 @@ class Link:
     def transmit(self, parts: list[Part], now: float) -> bool:
         """Send parts whose `dispatched` record is durable; False, with nothing sent, if the link is down."""
         self.reserved -= len(parts)
-        if not self.can_send:
-            return False
         connection = self._connection
-        assert connection is not None
+        if not self.can_send or connection is None or not connection.open:
+            return False
         request = connection.session.request
         for part in parts:
             request(_SUBMIT_SM, part.body, part, now)
@@ -261,8 +260,10 @@ class Link:
             case BindTransceiverResp() | BindTransmitterResp() | BindReceiverResp() | GenericNack():
                 self._bind_answered(pdu.command_status)
             case Unbound():
+                self.can_send = False
                 connection.close("unbound")
             case Lost():
+                self.can_send = False
                 connection.close(pdu.reason)
             case Outbind() | AlertNotification():
                 pass  # neither has an answer, and neither tells us anything that we act on

@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import structlog
+
 from gateway.account import Account
 from gateway.admission import Admission, Admitted, Refusal, expiry
 from gateway.carrier import Carrier
@@ -41,6 +43,8 @@ from storage import records
 from storage.log import EvidenceLog
 from storage.records import encode
 from storage.seal import Sealer
+
+logger = structlog.get_logger()
 
 _SUBMIT_SM: Final = int(CommandId.SUBMIT_SM)
 _ROK: Final = int(CommandStatus.ESME_ROK)
@@ -108,7 +112,7 @@ class Pipeline:
     ) -> None:
         self.message_ids = message_ids
         self.reports = Reports(message_ids)
-        self.denials = Denials(log, sealer)
+        self.denials = Denials(log, sealer, turns.now)
         self.low_water = 1
         self.unrouted_replies = 0
         self.batches = 0
@@ -239,6 +243,7 @@ class Pipeline:
 
     def _commit(self) -> None:
         turns, log = self._turns, self._log
+        self._admission.has_room = log.has_room
         departures = self._dispatch.fill(turns.now, turns.now_us, self._expire)
         if departures:
             intents = [
@@ -481,7 +486,7 @@ class Pipeline:
         if part is not None:
             self._apply(part, receipt, index, final=final)
         elif how != MISMATCH:
-            correlation.wait(WaitingReceipt(index, receipt, addresses, final))
+            correlation.wait(WaitingReceipt(index, self._turns.now_us, receipt, addresses, final))
 
     def _record_receipt(
         self,
@@ -625,13 +630,27 @@ class Pipeline:
         self._turns.schedule()
 
     def link_event(self, link: Link, event: str, detail: str) -> None:
-        """Record what happened to a carrier link."""
+        """Record what happened to a carrier link, and say it."""
+        logger.info("link", link=link.name, state=event, detail=detail)
         now_us = self._turns.now_us
         self._log.append(encode(records.LinkEvent(now_us, link.carrier.name, link.index, event, detail)))
         self._turns.schedule()
 
     def session_event(self, application: Application, event: str, detail: str) -> None:
-        """Record what happened to an application's session."""
+        """Record what happened to an application's session, and say it.
+
+        Refusals share the bound of denials: whoever tries passwords in a loop must not fill the disk.
+        """
+        if event == "refused" and not self.denials.may_record(self._turns.now):
+            return
+        logger.info(
+            "session",
+            account=application.name,
+            session=application.number,
+            peer=application.connection.peer_name,
+            state=event,
+            detail=detail,
+        )
         self._log.append(
             encode(
                 records.SessionEvent(

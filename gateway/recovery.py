@@ -289,5 +289,5 @@ class Restoration:
             message_state=record.message_state,
         )
         addresses = (normalise(pdu.source_addr), normalise(pdu.destination_addr))
-        waiting = WaitingReceipt(index, receipt, addresses, is_final(receipt))
+        waiting = WaitingReceipt(index, record.time_us, receipt, addresses, is_final(receipt))
         self._carrier_of(record.carrier).correlation.wait(waiting)

@@ -225,27 +225,18 @@ class Child:
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         self.process.kill()
-        self._wait()
+        self.process.communicate()
 
     def end(self, timeout_s: float = _END_S) -> int:
         """Ask it to end, and kill it if it does not in time; returns its exit status."""
-        if self.alive:
+        if self.process.returncode is None:
             self.process.terminate()
-        try:
-            self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        return self._wait()
-
-    def _wait(self) -> int:
-        status = self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None and not stream.closed:
-                try:
-                    stream.close()
-                except BrokenPipeError:
-                    continue  # what it was still to be told; the descriptor is closed all the same
-        return status
+            try:
+                # What it still says is read, or it would wait for a reader for ever.
+                self.process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self.process.wait()
 
 
 def gateway_command(*arguments: str) -> list[str]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.account import Account
-from gateway.admission import Admission
 from gateway.dispatch import Dispatch
 from gateway.message import DISPATCHED, FINAL, QUEUED, Part
 from gateway.open_parts import OpenParts
@@ -30,6 +29,10 @@ logger = structlog.get_logger()
 _EXPIRED = int(MessageState.EXPIRED)
 _UNKNOWN = int(MessageState.UNKNOWN)
 _HOUR_US = 3_600_000_000
+
+# How long a receipt waits for its part.  A response comes within seconds, or minutes when a carrier is in
+# trouble; what is still unknown after some hours belongs to somebody else.
+WAITING_H = 6
 
 # Open parts whose validity one tick looks at: a millisecond's worth, a million parts in under a minute.
 SWEEP_PARTS = 5_000
@@ -51,7 +54,6 @@ class Upkeep:
         open_parts: OpenParts,
         accounts: dict[str, Account],
         dispatch: Dispatch,
-        admission: Admission,
         pipeline: Pipeline,
         listener: Listener,
         rebuilder: Rebuilder,
@@ -63,13 +65,13 @@ class Upkeep:
         self._open = open_parts
         self._accounts = accounts
         self._dispatch = dispatch
-        self._admission = admission
         self._pipeline = pipeline
         self._listener = listener
         self._rebuilder = rebuilder
         self._alive = alive
         self._threads = ThreadPoolExecutor(1, "rebuild")
         self._ticks = 0
+        self._had_room = True
         self._sweep: Iterator[Part] = iter(())
 
     def tick(self) -> None:
@@ -79,6 +81,7 @@ class Upkeep:
         self._ticks += 1
         self._listener.tick(now)
         for carrier in self._dispatch.carriers.values():
+            carrier.measure(now)
             for link in carrier.links:
                 link.tick(now)
         self._refill()
@@ -93,15 +96,15 @@ class Upkeep:
     def _each_second(self, now: float) -> None:
         self._alive()
         self._log.tick()
-        had_room = self._admission.has_room
-        self._admission.has_room = self._log.has_room
-        if had_room != self._log.has_room:
-            logger.warning("room for evidence", has_room=self._log.has_room)
-        if self._log.has_room:
+        has_room = self._log.has_room
+        if has_room != self._had_room:
+            self._had_room = has_room
+            logger.warning("room for evidence", has_room=has_room)
+        if has_room:
             self._pipeline.denials.flush(self._turns.now_us)
         self._pipeline.low_water = self._low_water()
         for carrier in self._dispatch.carriers.values():
-            carrier.measure(now)
+            carrier.correlation.give_up_waiting(self._turns.now_us - WAITING_H * _HOUR_US)
         for account in self._accounts.values():
             account.outbox.wake(now)
             self._pipeline.give_up_stale_reports(account)

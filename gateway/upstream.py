@@ -61,6 +61,9 @@ VERIFICATIONS_MAX = 64
 FAILURES_MAX = 10
 FAILURES_FORGOTTEN_S = 60.0
 
+# Connections above sessions_max that are let in, to be told so in a bind response; more are cut at once.
+REFUSED_AT_ONCE_MAX = 64
+
 # Connections wait here for accept(2); enough for every application to come back at the same moment.
 BACKLOG = 512
 
@@ -95,7 +98,14 @@ class Application:
     def can_receive(self) -> bool:
         """Whether one more report may be sent on this session."""
         connection = self.connection
-        return self._receives and connection.writable and connection.session.window.free > 0
+        session = connection.session
+        return (
+            self._receives
+            and connection.open
+            and connection.writable
+            and session.bound
+            and session.window.free > 0
+        )
 
     def send_report(self, report: Report, now: float) -> None:
         """Send a receipt or reply; its answer comes back to the pipeline with `report`."""
@@ -156,7 +166,6 @@ class Application:
 
     def refuse(self, request: BindRequest, command_status: int, reason: str) -> None:
         """The bind is not granted."""
-        logger.warning("bind refused", account=self.name, peer=self.connection.peer_name, reason=reason)
         self._pipeline.session_event(self, "refused", reason)
         self.connection.session.refuse_bind(request, command_status)
         self.connection.flush()
@@ -232,7 +241,9 @@ class Listener:
         connection.peer = application
         application.connection = connection
         self.applications.add(application)
-        if len(self.applications) > config.sessions_max:
+        if len(self.applications) > config.sessions_max + REFUSED_AT_ONCE_MAX:
+            connection.unwelcome = "too many connections"
+        elif len(self.applications) > config.sessions_max:
             application.can_bind = False
         return connection
 

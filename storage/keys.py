@@ -77,8 +77,11 @@ def initialise_master_key(path: Path) -> None:
         ) from taken
 
 
-def read_master_key(path: Path) -> bytes:
+def read_master_key(path: Path, *, guarded: bool = False) -> bytes:
     """The 32 octets in a master key file: one line of 64 hexadecimal digits, or of base64.
+
+    `guarded`: the directory keeps others out whatever the mode says, as systemd's directory of credentials
+    does, whose files show group bits because access is granted by an ACL.
 
     Raises KeyFileError: missing, readable by group or others, or not a key.
     """
@@ -88,7 +91,7 @@ def read_master_key(path: Path) -> bytes:
         raise KeyFileError(f"{path}: {failure.strerror}; `jingxin keys init` makes one") from failure
     with os.fdopen(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode & 0o777
-        if mode & 0o077:
+        if mode & 0o077 and not guarded:
             raise KeyFileError(
                 f"{path} is mode {mode:04o}, readable by others than its owner; run: chmod 600 {path}"
             )

@@ -11,7 +11,7 @@ import typer
 from gateway.commands.options import ConfigOption, JsonOption
 from gateway.commands.result import show
 from gateway.config import AccountConfig, CarrierConfig, Config, load, read
-from gateway.config_table import ConfigError
+from gateway.config_table import ConfigError, is_credential
 from gateway.control_client import request
 
 
@@ -36,7 +36,8 @@ def check(config: ConfigOption) -> None:
 
     loaded = load(config)
     try:
-        read_master_key(loaded.evidence.master_key_file)
+        key_file = loaded.evidence.master_key_file
+        read_master_key(key_file, guarded=is_credential(key_file))
     except KeyFileError as error:
         raise ConfigError(f"{config}: evidence.master_key_file: {error}") from error
     typer.echo("\n".join(("OK", *summary(loaded))))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -25,7 +23,7 @@ from protocol.smpp.pdu import (
 )
 from storage import records
 from storage.reader import LogReader
-from tests.integration.application import Application, destination, submit_sm
+from tests.integration.application import Application, submit_sm
 from tests.integration.conftest import MakeWorld
 from tests.integration.world import PASSWORD, SOURCE, World
 
@@ -128,3 +126,94 @@ def test_submit(application: Application, pdu: SubmitSm | bytes | tuple[bytes, b
     assert (response.command_status, bool(response.message_id)) == (status, status == ROK)
     assert application.submit(submit_sm(2, receipt=False)).command_status == ROK, "the session lives on"
     application.unbind()
+
+
+def test_an_account_without_sources_sends_nothing(application: Application) -> None:
+    assert application.bind(system_id="silent") == ROK
+    assert application.submit(submit_sm()).command_status == CommandStatus.ESME_RINVSRCADR
+    application.unbind()
+
+
+def test_over_the_rate(application: Application) -> None:
+    assert application.bind(system_id="slow") == ROK
+    statuses = [application.submit(submit_sm(3, receipt=False)).command_status for _ in range(4)]
+    assert statuses == [ROK, ROK, CommandStatus.ESME_RTHROTTLED, CommandStatus.ESME_RTHROTTLED]
+    application.unbind()
+
+
+QUERY_SM = QuerySm(message_id=b"1", source_addr=SOURCE.encode())
+OPERATIONS: list[tuple[Pdu, CommandStatus]] = [
+    (QUERY_SM, CommandStatus.ESME_RQUERYFAIL),
+    (CancelSm(message_id=b"1", source_addr=SOURCE.encode()), CommandStatus.ESME_RCANCELFAIL),
+    (ReplaceSm(message_id=b"1", source_addr=SOURCE.encode()), CommandStatus.ESME_RREPLACEFAIL),
+    (BroadcastSm(), CommandStatus.ESME_RBCASTFAIL),
+]
+
+
+@pytest.mark.parametrize(("request_", "status"), OPERATIONS)
+def test_operations_that_find_nothing(
+    application: Application, request_: Pdu, status: CommandStatus
+) -> None:
+    assert application.bind() == ROK
+    assert application.ask(request_).command_status == status
+    application.unbind()
+
+
+@pytest.mark.parametrize("request_", [submit_sm(), *(operation for operation, _ in OPERATIONS)])
+def test_nothing_before_a_bind(application: Application, request_: Pdu) -> None:
+    assert application.ask(request_).command_status == CommandStatus.ESME_RINVBNDSTS
+    assert application.ask(EnquireLink()).command_status == ROK
+    assert application.bind() == ROK
+    application.unbind()
+
+
+def test_a_receiver_submits_nothing(application: Application) -> None:
+    assert application.bind(BindReceiver) == ROK
+    assert application.submit(submit_sm()).command_status == CommandStatus.ESME_RINVBNDSTS
+    assert application.bind() == CommandStatus.ESME_RALYBND
+    application.unbind()
+
+
+def test_a_command_that_nobody_knows(application: Application) -> None:
+    assert application.bind() == ROK
+    application.socket.sendall(HEADER.pack(20, 0x00010203, 0, 55) + b"what")
+    answer = application.receive()
+    assert (answer.command_id, answer.command_status, answer.sequence_number) == (
+        CommandId.GENERIC_NACK,
+        CommandStatus.ESME_RINVCMDID,
+        55,
+    )
+    assert application.submit(submit_sm(4, receipt=False)).command_status == ROK
+    application.unbind()
+
+
+def test_ten_wrong_passwords_and_none_is_looked_at(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.start()
+    with Application(world.port) as application:
+        statuses = [application.bind(password=f"guess{number}") for number in range(12)]
+        assert statuses == [CommandStatus.ESME_RINVPASWD] * 10 + [CommandStatus.ESME_RBINDFAIL] * 2
+        assert application.bind() == CommandStatus.ESME_RBINDFAIL, "the right one neither, for a while"
+
+
+def test_refusals_are_in_the_evidence(make_world: MakeWorld) -> None:
+    world = make_world({"account": {"rate_per_s": 1, "burst": 1}})
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        wrong = [submit_sm(source="95598"), submit_sm(), *(submit_sm() for _ in range(5))]
+        for pdu in wrong:
+            application.submit(pdu)
+        application.unbind()
+    world.stop()
+    denied = Counter[tuple[int, bool]]()
+    with LogReader(world.state_dir / "evidence") as reader:
+        for _, octets in reader.records(1, reader.next_index):
+            record = records.decode(octets)
+            if isinstance(record, records.Denied):
+                denied[record.command_status, bool(record.content)] += record.count
+    # What is wrong with the message is kept with its content; what was only too fast is counted.
+    assert denied == {
+        (CommandStatus.ESME_RINVSRCADR, True): 1,
+        (CommandStatus.ESME_RTHROTTLED, False): 5,
+    }

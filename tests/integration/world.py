@@ -88,6 +88,7 @@ class SimulatedCarrier:
     """bench/carrier.py as a process of its own, on one port for all its lives."""
 
     def __init__(self, port: int, options: Table) -> None:
+        self.port = port
         self.options = {
             "name": CARRIER,
             "port": port,
@@ -158,10 +159,11 @@ class World:
         tables: Mapping[str, Table] | None = None,
         *,
         carrier: Table | None = None,
+        carrier_up: bool = True,
         state_dir: Path | None = None,
     ) -> None:
         """`tables`: what to change in the configuration; "account" and "carrier" name those of the world.
-        `carrier`: what to change in CarrierOptions."""
+        `carrier`: what to change in CarrierOptions. `carrier_up`: False leaves its port to others."""
         self.directory = directory
         self.state_dir = state_dir or directory / "state"
         self.config_file = directory / "jingxin.toml"
@@ -201,7 +203,8 @@ class World:
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
         self._write_secrets()
-        self.carrier.start()
+        if carrier_up:
+            self.carrier.start()
 
     # -- files ----------------------------------------------------------------------------------------------
 

@@ -27,7 +27,6 @@ def test_a_reader_follows_the_writer_and_stays_behind_the_disk(tmp_path: Path) -
         for number in range(1, 60):
             driver.log.append(record(number, 20_000))  # about 51 a segment
             driver.log.commit(None)
-            driver.log.append(record(1000))
             step = driver.posted.get(timeout=20)
             # Synced, but the loop has not heard of it yet: so has nobody else.
             assert reader.next_index == len(seen) + 1
@@ -35,8 +34,6 @@ def test_a_reader_follows_the_writer_and_stays_behind_the_disk(tmp_path: Path) -
             with pytest.raises(NoSuchRecord):
                 reader.find(len(seen) + 1)
             step()
-            driver.log._parts.clear()
-            driver.log.next_index -= 1
             seen += reader.records(len(seen) + 1)
             assert seen[-1] == (number, record(number, 20_000))
             assert reader.find(number) == record(number, 20_000)

@@ -65,8 +65,8 @@ def test_octets_on_disk(record: Record, octets: str) -> None:
 
 
 FIELDS = {
-    "Accepted": "time_us account session message carrier number_hash parts registered_delivery flags expires_us"
-    " content",
+    "Accepted": "time_us account session message carrier number_hash parts registered_delivery flags"
+    " expires_us content",
     "Denied": "time_us account session command_status reason count number_hash content",
     "Dispatched": "time_us intents",
     "KeyOpened": "time_us day key_id",
@@ -74,8 +74,8 @@ FIELDS = {
     "Matched": "time_us receipt number how final",
     "OperatorAction": "time_us who action reason numbers",
     "Outcome": "number time_us message_state err source reason who",
-    "Receipt": "time_us number carrier link carrier_id message_state stat err submit_date done_date final number_hash"
-    " content",
+    "Receipt": "time_us number carrier link carrier_id message_state stat err submit_date done_date"
+    " final number_hash content",
     "Refused": "number time_us link command_status final",
     "Replaced": "number time_us content",
     "Reply": "time_us account carrier link number_hash content",

@@ -1,0 +1,238 @@
+"""A gateway with its carriers and its load, as processes that a scenario can measure, cut and kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from bench.carrier_ledger import CarrierReport
+from bench.carrier_options import CarrierOptions
+from bench.load_ledger import LoadLedgerFile, LoadReport
+from bench.load_options import LoadOptions
+from bench.messages import NETWORKS
+from gateway.control_client import ControlError, request
+from gateway.trial import (
+    CARRIER_SYSTEM_ID,
+    PASSWORD,
+    SOURCE,
+    SYSTEM_ID,
+    Child,
+    TrialCarrier,
+    TrialError,
+    TrialGateway,
+    bench_command,
+    free_port,
+    gateway_command,
+    verify_evidence,
+    wait_until_ready,
+    write_configuration,
+)
+
+_ANSWER_S: Final = 60.0
+_LINKS_S: Final = 20.0
+_LOOK_S: Final = 0.02
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+# More uncertain parts than a scenario can make: each carrier has at most two windows in flight at a kill.
+_UNCERTAIN_MAX: Final = 10_000
+
+
+class World:
+    """One gateway, four carriers and at most one load at a time, in a directory of their own.
+
+    The gateway has a core for itself, where there are two; carriers and load share another one.
+    """
+
+    def __init__(
+        self,
+        habits: Sequence[dict[str, Any]] = ({},),
+        *,
+        links: int = 2,
+        link_window: int = 200,
+        segment_mib: int = 256,
+        sync_delay_s: float = 0.0,
+        state_dir: str = "state",
+    ) -> None:
+        """`habits`: options of the carriers, gone round for the four networks. `sync_delay_s`: what each sync
+        of the evidence takes in addition."""
+        self._habits = habits
+        self._links = links
+        self._link_window = link_window
+        self._segment_mib = segment_mib
+        self._sync_delay_s = sync_delay_s
+        self._state_dir = state_dir
+        self._stack = ExitStack()
+        cores = sorted(os.sched_getaffinity(0))
+        self._gateway_cores = cores[:1] if len(cores) > 1 else ()
+        self._other_cores = cores[1:2]
+        self._spent_s = 0.0  # CPU of the gateways that have ended
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            self.directory = Path(tempfile.mkdtemp(prefix="jingxin-bench-"))
+            self._stack.callback(shutil.rmtree, self.directory)
+            self._start()
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        options = [
+            CarrierOptions(name=name, system_id=CARRIER_SYSTEM_ID, **self._habits[number % len(self._habits)])
+            for number, name in enumerate(NETWORKS)
+        ]
+        self.carriers = Child(
+            "carriers",
+            bench_command("carrier", *options),
+            self.directory / "carriers.log",
+            cores=self._other_cores,
+        )
+        self._stack.callback(self.carriers.end)
+        ports = self.carriers.read(_ANSWER_S)["ports"]
+        self.port, self.http_port = free_port(), free_port()
+        self.config = write_configuration(
+            self.directory,
+            TrialGateway(
+                port=self.port,
+                http_port=self.http_port,
+                segment_mib=self._segment_mib,
+                state_dir=self._state_dir,
+            ),
+            [
+                TrialCarrier(
+                    name=name,
+                    network=name,
+                    port=ports[name],
+                    sessions=self._links,
+                    window=self._link_window,
+                )
+                for name in NETWORKS
+            ],
+        )
+        self.start_gateway()
+        self._stack.callback(lambda: self.gateway.end())
+        self.wait_for_links()
+
+    # -- the gateway ----------------------------------------------------------------------------------------
+
+    def start_gateway(self) -> None:
+        """Start it and return at once."""
+        command = gateway_command("run", "-c", str(self.config))
+        if self._sync_delay_s:
+            command[1:3] = ["-m", "bench.slow_disk", str(self._sync_delay_s)]
+        self.gateway = Child("gateway", command, self.directory / "gateway.log", cores=self._gateway_cores)
+
+    def kill_gateway(self) -> None:
+        """kill -9."""
+        self._spent_s += self._running_cpu_s()
+        self.gateway.kill()
+
+    def wait_for_links(self) -> None:
+        """Return when the gateway is ready and every link is bound."""
+        wait_until_ready(self.gateway, self.http_port)
+        deadline = monotonic() + _LINKS_S
+        while any(link["state"] != "bound" for link in self.ask("status")["links"]):
+            if monotonic() > deadline:
+                raise TrialError(f"gateway: not all links are bound: {self.gateway.last_words()}")
+            sleep(_LOOK_S)
+
+    def wait_for_sessions(self) -> None:
+        """Return when an application is bound."""
+        deadline = monotonic() + _LINKS_S
+        while not any(account["sessions"] for account in self.ask("status")["accounts"].values()):
+            if monotonic() > deadline:
+                raise TrialError(f"gateway: no application has bound: {self.gateway.last_words()}")
+            sleep(_LOOK_S)
+
+    def ask(self, command: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One command over the control socket."""
+        try:
+            return request(self.config.parent / self._state_dir / "control.sock", command, arguments)
+        except ControlError as error:
+            raise TrialError(str(error)) from error
+
+    def uncertain(self) -> set[str]:
+        """The ids of the uncertain parts."""
+        answer = self.ask("uncertain_list", {"limit": _UNCERTAIN_MAX})
+        return {part["id"] for part in answer["parts"]}
+
+    def verify(self) -> tuple[bool, str]:
+        """Whether `jingxin evidence verify` passes, and what it says."""
+        return verify_evidence(self.config)
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU that the gateway has used, all of its lives and threads together; right within 10 ms."""
+        return self._spent_s + self._running_cpu_s()
+
+    def _running_cpu_s(self) -> float:
+        stat = Path(f"/proc/{self.gateway.process.pid}/stat").read_text(encoding="ascii")
+        # proc(5): utime and stime are fields 14 and 15; the name, field 2, may hold blanks.
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    @property
+    def rss_mib(self) -> float:
+        """Memory that the gateway has now."""
+        status = Path(f"/proc/{self.gateway.process.pid}/status").read_text(encoding="ascii")
+        (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) / 1024
+
+    # -- carriers and load ----------------------------------------------------------------------------------
+
+    def carrier_reports(self) -> list[CarrierReport]:
+        """The ledgers of the four carriers as they stand."""
+        carriers = self.carriers.ask({"command": "report"}, _ANSWER_S)["carriers"]
+        return [msgspec.convert(carriers[name], CarrierReport) for name in NETWORKS]
+
+    def cut_carriers(self) -> int:
+        """Abort every connection of the carriers; returns how many there were."""
+        sessions: int = self.carriers.ask({"command": "cut"}, _ANSWER_S)["sessions"]
+        return sessions
+
+    def start_load(self, **options: Any) -> Child:
+        """Start the load generator; `options` are those of LoadOptions, but for where to bind and as whom."""
+        load = LoadOptions(
+            port=self.port,
+            system_id=SYSTEM_ID,
+            password=PASSWORD,
+            source=f"{SOURCE}001",
+            ledger=str(self._ledger_path),
+            **options,
+        )
+        child = Child(
+            "load", bench_command("load", load), self.directory / "load.log", cores=self._other_cores
+        )
+        self._stack.callback(child.end)
+        return child
+
+    def finish_load(self, load: Child, timeout_s: float) -> LoadReport:
+        """Wait for the result of the load. TrialError when it failed."""
+        deadline = monotonic() + timeout_s
+        while (line := load.read(max(0.1, deadline - monotonic())))["event"] != "result":
+            pass
+        report = msgspec.convert(line, LoadReport)
+        if report.failure:
+            raise TrialError(f"load: {report.failure}")
+        return report
+
+    def load_ledger(self) -> LoadLedgerFile:
+        """What became of each message, by the load generator's account, after its end."""
+        return msgspec.json.decode(self._ledger_path.read_bytes(), type=LoadLedgerFile)
+
+    @property
+    def _ledger_path(self) -> Path:
+        return self.directory / "load-ledger.json"

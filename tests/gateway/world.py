@@ -1,0 +1,353 @@
+"""A gateway without sockets, threads or clocks: the test is the event loop, the disk and both peers.
+
+Everything between the octets of an application and those of a carrier is the real thing; what is played here
+is the loop (callbacks run when the test says so), the evidence log (a batch is durable when the test says so),
+the wires (what one side writes the other hears), and the two peers at their ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final, cast
+
+from gateway.account import Account
+from gateway.admission import Admission
+from gateway.ancillary import Ancillary
+from gateway.carrier import Carrier
+from gateway.config import AccountConfig, CarrierConfig, LimitsConfig, ListenerConfig, NumbersConfig
+from gateway.connection import Connection
+from gateway.dispatch import Dispatch
+from gateway.downstream import Link
+from gateway.message import MessageIds, Part
+from gateway.number_plan import NumberPlan
+from gateway.open_parts import OpenParts
+from gateway.password import Password
+from gateway.pipeline import Effects, Pipeline
+from gateway.rebuild import Rebuilder
+from gateway.recovery import Fold, Restoration
+from gateway.turns import Turns
+from gateway.upstream import Listener
+from protocol.smpp.session import BindRequest
+from storage import records
+from storage.history import History, VerifyReport
+from storage.keys import Keyring
+from storage.log import EvidenceLog
+from storage.reader import LogReader
+from storage.seal import Sealer
+from tests.gateway.peers import ApplicationPeer, CarrierPeer, Peer, Wire
+
+START_S: Final = 1000.0
+START_US: Final = 1_790_000_000_000_000  # 2026-09-21T22:13:20 in Shanghai
+IDENTITY: Final = bytes.fromhex("a1b2c3") + bytes(13)
+PLAN: Final = NumberPlan.load()
+
+# Numbers that the plan gives to China Mobile and to China Unicom.
+MOBILE: Final = b"13800138000"
+MOBILE_2: Final = b"13900139000"
+UNICOM: Final = b"13000130000"
+
+
+class Loop:
+    """Runs callbacks when the test says so; the methods of an event loop that the gateway calls."""
+
+    def __init__(self) -> None:
+        self.now = START_S
+        self._soon: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        self._later: list[tuple[float, Callable[[], None]]] = []
+
+    def call_soon(self, call: Callable[..., None], *arguments: object) -> None:
+        self._soon.append((call, arguments))
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> None:
+        self._later.append((self.now + delay_s, call))
+
+    def run(self) -> None:
+        """Run what is due, and what that makes due."""
+        due = [timer for timer in self._later if timer[0] <= self.now]
+        self._later = [timer for timer in self._later if timer[0] > self.now]
+        self._soon += [(call, ()) for _, call in due]
+        while self._soon:
+            calls, self._soon = self._soon, []
+            for call, arguments in calls:
+                call(*arguments)
+
+    @property
+    def next_timer(self) -> float | None:
+        return min((at for at, _ in self._later), default=None)
+
+
+class ScriptedTurns(Turns):
+    """Turns by the clock of the test."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(cast(asyncio.AbstractEventLoop, loop))
+        self._clock = loop
+        self.begin()
+
+    def begin(self) -> float:
+        self.now = self._clock.now
+        self.now_us = START_US + round((self.now - START_S) * 1e6)
+        return self.now
+
+
+class ScriptedLog:
+    """An evidence log in memory: a batch is durable when the test releases it."""
+
+    def __init__(self, found: Iterable[bytes] = ()) -> None:
+        self.entries = list(found)
+        self.busy = False
+        self.has_room = True
+        self.durable_index = len(self.entries)
+        self.identity = IDENTITY
+        self.on_durable: Callable[[object], None]
+        self.on_append: Callable[[], None] = lambda: None  # called before each append
+        self.effects: object = None  # of the batch at the disk
+        self._committed = len(self.entries)
+
+    @property
+    def next_index(self) -> int:
+        return len(self.entries) + 1
+
+    @property
+    def pending(self) -> int:
+        return len(self.entries) - self._committed
+
+    def append(self, record: bytes) -> int:
+        self.on_append()
+        self.entries.append(record)
+        return len(self.entries)
+
+    def commit(self, effects: object) -> None:
+        assert not self.busy
+        assert self.pending
+        self.busy = True
+        self._committed = len(self.entries)
+        self.effects = effects
+
+    def release(self) -> None:
+        """The disk has the batch."""
+        assert self.busy
+        self.busy = False
+        self.durable_index = self._committed
+        effects, self.effects = self.effects, None
+        self.on_durable(effects)
+
+    def tick(self) -> None:
+        pass
+
+    def find(self, index: int) -> bytes:
+        return self.entries[index - 1]
+
+    def read(self, start: int = 1) -> list[records.AnyRecord]:
+        """The records from an index on."""
+        return [records.decode(entry) for entry in self.entries[start - 1 :]]
+
+    def faults(self) -> list[tuple[int, str]]:
+        """What `evidence verify` would say against these records."""
+        report = VerifyReport()
+        history = History(report)
+        history.add(1, self.read())
+        return [(fault.index, fault.reason) for fault in report.faults]
+
+
+class OpenListener(Listener):
+    """Grants every bind of a known account at once: passwords have their own tests."""
+
+    def bind(self, application: Any, request: BindRequest) -> None:
+        application.name = request.system_id.decode()
+        application.accept(self.accounts[application.name], request)
+
+
+class ScriptedRebuilder(Rebuilder):
+    """Reads the scripted log."""
+
+    def __init__(self, log: ScriptedLog, world: World) -> None:
+        super().__init__(Path(), world.sealer, world.pipeline.reports)
+        self._log = cast(LogReader, log)
+
+    def rebuild(self, account: Account, indexes: list[int]) -> list[Any]:
+        return [self._report(account, self._log, index) for index in indexes]
+
+
+def account(system_id: str = "hukou", source: str = "10639110", **settings: Any) -> AccountConfig:
+    """An account that may do all it likes from one source prefix."""
+    defaults = {"rate_per_s": 10_000, "sources": (source,), "report_window": 10}
+    return AccountConfig(
+        system_id=system_id, password_file=Path(), password_hash="", **{**defaults, **settings}
+    )
+
+
+def carrier(name: str = "cmcc", network: str = "mobile", **settings: Any) -> CarrierConfig:
+    """A carrier with one link, a window of 10, and no rate to speak of."""
+    defaults = {"rate_per_s": 10_000, "window": 10, "host": "mc", "port": 1, "system_id": "gw"}
+    return CarrierConfig(
+        name=name,
+        network=network,  # type: ignore[arg-type]
+        password_file=Path(),
+        password=Password(b"secret"),
+        **{**defaults, **settings},
+    )
+
+
+def new_sealer(directory: Path) -> Sealer:
+    """A sealer with a key of its own; making one costs some syncs, so a test makes it once."""
+    return Sealer(Keyring(directory / "keys", bytes(32)))
+
+
+class World:
+    """One gateway and its peers.  `found`: the evidence it finds at its start, none for a new one."""
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        *,
+        accounts: Iterable[AccountConfig] = (),
+        carriers: Iterable[CarrierConfig] = (),
+        limits: LimitsConfig | None = None,
+        numbers: NumbersConfig | None = None,
+        found: Iterable[bytes] = (),
+        now: float = START_S,
+    ) -> None:
+        self.limits = limits or LimitsConfig()
+        self.sealer = sealer
+        self.loop = Loop()
+        self.loop.now = now
+        self.turns = ScriptedTurns(self.loop)
+        self.log = ScriptedLog(found)
+        self.open_parts = OpenParts()
+        self.accounts = {
+            config.system_id: Account(config, self.limits.outbox_memory_max, now)
+            for config in (tuple(accounts) or (account(),))
+        }
+        self.dispatch = Dispatch(
+            Carrier(config, self.limits.receipts_pending_max, now)
+            for config in (tuple(carriers) or (carrier(),))
+        )
+        self.admission = Admission(
+            self.dispatch, self.open_parts, PLAN, self.limits, numbers or NumbersConfig()
+        )
+        self.message_ids = MessageIds(IDENTITY)
+        self.pipeline = Pipeline(
+            cast(asyncio.AbstractEventLoop, self.loop),
+            self.turns,
+            cast(EvidenceLog, self.log),
+            sealer,
+            self.open_parts,
+            self.accounts,
+            self.admission,
+            self.dispatch,
+            self.message_ids,
+        )
+        self.turns.flow = self.pipeline
+        self.log.on_durable = self.pipeline.release
+        self.ancillary = Ancillary(self.admission, self.open_parts, self.turns, self.pipeline)
+        self.listener = OpenListener(
+            ListenerConfig(), "gw", self.accounts, self.pipeline, self.ancillary, self.turns
+        )
+        for owner in self.dispatch.carriers.values():
+            owner.links = [
+                Link(owner, index, self.pipeline, self.turns) for index in range(owner.config.sessions)
+            ]
+        self.rebuilder = ScriptedRebuilder(self.log, self)
+        if not self.log.entries:
+            self.log.append(records.encode(sealer.open_key(self.turns.now_us)))
+        self.fold = Fold()
+
+    def restore(self) -> list[Part]:
+        """Read what was found, as the daemon does at its start; the parts that were cut off."""
+        self.fold.read(enumerate(self.log.entries, 1))
+        restoration = Restoration(
+            self.fold,
+            self.sealer,
+            self.open_parts,
+            self.accounts.__getitem__,
+            self.dispatch.carriers.__getitem__,
+        )
+        return restoration.restore()
+
+    # -- peers ----------------------------------------------------------------------------------------------
+
+    def application(self, system_id: str = "hukou", *, bind: str = "transceiver") -> ApplicationPeer:
+        """An application that has bound; what led there is on disk."""
+        peer = ApplicationPeer(self.loop, self.settle)
+        self._connect(peer, self.listener._make_connection())
+        peer.bind(system_id, bind)
+        self.settle()
+        assert peer.session.bound
+        peer.heard.clear()
+        return peer
+
+    def connect(self, name: str = "cmcc", index: int = 0) -> CarrierPeer:
+        """A carrier to which the link of that index has bound; what led there is on disk."""
+        link = self.dispatch.carriers[name].links[index]
+        peer = CarrierPeer(self.loop, self.settle)
+        connection = link._make_connection()
+        self._connect(peer, connection)
+        link.state = "connecting"
+        connection.session.bind(peer.bind_request, self.turns.now)
+        connection.flush()
+        self.settle()
+        assert link.state == "bound"
+        return peer
+
+    def _connect(self, peer: Peer, connection: Connection) -> None:
+        wire = Wire(connection, peer, self.loop)
+        peer.wire = wire
+        connection.connection_made(wire)
+
+    # -- time and disk --------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Let the gateway do all it can without the disk."""
+        self.loop.run()
+
+    def durable(self) -> None:
+        """The disk has the batch it was given; the gateway does all it can until it needs the disk again."""
+        self.log.release()
+        self.turn()
+
+    def settle(self) -> None:
+        """Turns and batches until nothing moves any more."""
+        self.turn()
+        while self.log.busy:
+            self.durable()
+        assert not self.log.pending
+        assert not self.log.faults()
+
+    def wait(self, seconds: float) -> None:
+        """Time passes; timers of the loop, of links and of sessions ring at its end."""
+        self.loop.now += seconds
+        now = self.turns.begin()
+        self.listener.tick(now)
+        for owner in self.dispatch.carriers.values():
+            for link in owner.links:
+                link.tick(now)
+        for application_account in self.accounts.values():
+            application_account.outbox.wake(now)
+            self.pipeline.pump(application_account)
+        self.settle()
+
+    # -- what can be seen -----------------------------------------------------------------------------------
+
+    @property
+    def kinds(self) -> list[str]:
+        """The types of all records in order, without those of binds and keys."""
+        quiet = (records.KeyOpened, records.LinkEvent, records.SessionEvent)
+        return [type(record).__name__ for record in self.log.read() if not isinstance(record, quiet)]
+
+    def part(self, message_id: bytes) -> Part:
+        """The part with the id that its application knows."""
+        number = self.message_ids.number(message_id)
+        assert number is not None
+        part = self.open_parts.get(number)
+        assert part is not None
+        return part
+
+    def unreleased(self) -> list[Effects]:
+        """The effects of batches that are not durable yet."""
+        at_disk = [self.log.effects] if self.log.busy else []
+        return [cast(Effects, effects) for effects in (*at_disk, self.pipeline._effects)]
