@@ -17,27 +17,29 @@ BOUNDS_S: Final[tuple[float, ...]] = (
     100.0,
 )
 
-_LABELS: Final = (*(repr(bound) for bound in BOUNDS_S), "+Inf")
+# Records a batch: one when nothing else goes on, some hundreds at full load, thousands behind a slow disk.
+BOUNDS_RECORDS: Final[tuple[float, ...]] = tuple(float(2**power) for power in range(14))
 
 
 class Histogram:
-    """Counts of durations in seconds. Written by one thread; any other may read.
+    """Counts of durations in seconds, or of sizes where other bounds are given. Written by one thread; any
+    other may read.
 
     The number of observations is the sum of the counts and is not kept apart, so a reader in another thread
     sees buckets and count that agree; the sum of seconds may be one observation ahead or behind.
     """
 
-    __slots__ = ("_counts", "_sum_s")
+    __slots__ = ("_bounds", "_counts", "_sum_s")
 
-    def __init__(self) -> None:
-        # Bucket i holds what is above BOUNDS_S[i - 1] and at most BOUNDS_S[i]; the last one everything
-        # longer.
-        self._counts = [0] * (len(BOUNDS_S) + 1)
+    def __init__(self, bounds: tuple[float, ...] = BOUNDS_S) -> None:
+        # Bucket i holds what is above bounds[i - 1] and at most bounds[i]; the last one everything longer.
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
         self._sum_s = 0.0
 
     def observe(self, seconds: float) -> None:
         """Counts one duration; a negative one, from clock readings in the wrong order, as the shortest."""
-        self._counts[bisect_left(BOUNDS_S, seconds)] += 1
+        self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum_s += seconds
 
     def observe_many(self, durations_s: Iterable[float]) -> None:
@@ -45,7 +47,7 @@ class Histogram:
         counts = self._counts
         sum_s = 0.0
         for seconds in durations_s:
-            counts[bisect_left(BOUNDS_S, seconds)] += 1
+            counts[bisect_left(self._bounds, seconds)] += 1
             sum_s += seconds
         self._sum_s += sum_s
 
@@ -70,18 +72,19 @@ class Histogram:
             return math.nan
         rank = q * total
         below = 0
-        for index, bound in enumerate(BOUNDS_S):
+        for index, bound in enumerate(self._bounds):
             if counts[index] and below + counts[index] >= rank:
-                lower = BOUNDS_S[index - 1] if index else 0.0
+                lower = self._bounds[index - 1] if index else 0.0
                 return lower + (bound - lower) * max(0.0, rank - below) / counts[index]
             below += counts[index]
-        return BOUNDS_S[-1]
+        return self._bounds[-1]
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative counts by upper bound (`le`), as the Prometheus exposition wants them, `+Inf` last."""
         cumulative: list[tuple[str, float]] = []
         total = 0
-        for label, count in zip(_LABELS, list(self._counts), strict=True):
+        labels = (*map(repr, self._bounds), "+Inf")
+        for label, count in zip(labels, list(self._counts), strict=True):
             total += count
             cumulative.append((label, total))
         return cumulative

@@ -62,9 +62,8 @@ def register(
         (),
         lambda: {(): log.durable_index},
     )
-    metrics.counter_family(
-        "jingxin_evidence_batches_total", "Batches committed.", (), lambda: {(): pipeline.batches}
-    )
+    metrics.expose_histogram("jingxin_evidence_sync_seconds", "The fdatasync of a batch.", pipeline.sync)
+    metrics.expose_histogram("jingxin_evidence_batch_records", "Records in a batch.", pipeline.batch_records)
     metrics.counter_family(
         "jingxin_replies_unrouted_total",
         "Replies that no account's source prefix matches.",

@@ -178,7 +178,8 @@ class Metrics:
         labels: tuple[str, ...],
         cells: Callable[[], Mapping[tuple[str, ...], Histogram]],
     ) -> None:
-        assert name.endswith("_seconds"), f"{name}: the name of a histogram of durations ends in _seconds"
+        unit = name.rpartition("_")[2]
+        assert unit in ("seconds", "records"), f"{name}: the name of a histogram ends in its unit"
 
         def source() -> Metric:
             metric = HistogramMetricFamily(name, help_text, labels=labels)

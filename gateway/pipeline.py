@@ -24,7 +24,7 @@ from gateway.correlation import MISMATCH, UNCERTAIN_DESTINATION, WaitingReceipt
 from gateway.denials import Denials
 from gateway.dispatch import Departures, Dispatch
 from gateway.downstream import Link
-from gateway.histogram import Histogram
+from gateway.histogram import BOUNDS_RECORDS, Histogram
 from gateway.message import DISPATCHED, FINAL, UNCERTAIN, MessageIds, Part, address_fields
 from gateway.number_plan import normalise
 from gateway.open_parts import OpenParts
@@ -115,8 +115,9 @@ class Pipeline:
         self.denials = Denials(log, sealer, turns.now)
         self.low_water = 1
         self.unrouted_replies = 0
-        self.batches = 0
         self.commit_to_release = Histogram()
+        self.sync = Histogram()
+        self.batch_records = Histogram(BOUNDS_RECORDS)
         self.submit_to_response = Histogram()
         self.dispatch_to_response = Histogram()
         self.submit_to_receipt = Histogram()
@@ -281,8 +282,9 @@ class Pipeline:
         assert isinstance(batch, Effects)
         turns = self._turns
         now = turns.begin()
-        self.batches += 1
         self.commit_to_release.observe(now - self._committed)
+        self.sync.observe(self._log.sync_s)
+        self.batch_records.observe(self._log.batch_records)
         write_later = turns.write_later
         observe = self.submit_to_response.observe
         for connection, command_id, sequence_number, body, began in batch.answers:

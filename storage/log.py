@@ -148,6 +148,8 @@ class EvidenceLog:
         self.next_index = FIRST_INDEX  # what the next append() returns; seal content with it
         self.busy = False  # a batch is at the writer: commit() must wait for on_durable
         self.durable_index = 0  # index of the last durable record; 0: none
+        self.batch_records = 0  # of the last durable batch
+        self.sync_s = 0.0  # how long its sync took
         self._parts: list[bytes] = []
         self._first_pending = FIRST_INDEX
         self._effects: object = None
@@ -318,6 +320,7 @@ class EvidenceLog:
         except DurabilityLost as failure:
             self._fail(failure)
             return
+        self.batch_records = self._written_next - 1 - self.durable_index
         self.durable_index = self._written_next - 1
         self._low_water_durable = self._low_water_in_flight
         effects, self._effects = self._effects, None
@@ -433,7 +436,9 @@ class EvidenceLog:
             self._seed, count, first_index, time_us, self._last_hash, len(payload), crc
         )
         self._disk.write_at(self._path, self._descriptor, (header, payload), self._offset)
+        began = time.perf_counter()
         self._disk.sync_data(self._path, self._descriptor)
+        self.sync_s = time.perf_counter() - began
         self._offset += len(header) + len(payload)
         self._written_next = first_index + count
         self._unhashed = (header, payload)

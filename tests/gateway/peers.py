@@ -23,11 +23,11 @@ from protocol.smpp.pdu import (
     SubmitSmResp,
 )
 from protocol.smpp.receipt import Receipt, read_receipt
-from protocol.smpp.session import Session
+from protocol.smpp.session import BindRequest, Session
 from protocol.smpp.timers import TimerSettings
 
 SOURCE: Final = b"10639110"
-_BINDS: Final = {"transceiver": BindTransceiver, "transmitter": BindTransmitter, "receiver": BindReceiver}
+_BINDS: Final[dict[str, type[BindRequest]]] = {"transceiver": BindTransceiver, "transmitter": BindTransmitter, "receiver": BindReceiver}
 _PATIENT: Final = TimerSettings(bind_s=inf, enquire_link_s=inf, response_s=inf)
 
 PduType = TypeVar("PduType", bound=Pdu)

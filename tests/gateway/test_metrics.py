@@ -130,8 +130,8 @@ def test_a_peer_that_invents_label_values_ends_in_one_cell() -> None:
     [
         (lambda m: m.counter("jingxin_parts", "h"), "the name of a counter ends in _total"),
         (lambda m: m.counter_family("jingxin_parts", "h", (), dict), "the name of a counter ends in _total"),
-        (lambda m: m.histogram("jingxin_commit_ms", "h"), "ends in _seconds"),
-        (lambda m: m.expose_histogram("jingxin_commit_ms", "h", Histogram()), "ends in _seconds"),
+        (lambda m: m.histogram("jingxin_commit_ms", "h"), "ends in its unit"),
+        (lambda m: m.expose_histogram("jingxin_commit_ms", "h", Histogram()), "ends in its unit"),
         (lambda m: m.gauge("jingxin_parts_total", "h", lambda: 0), "the name of a gauge does not end in"),
         (lambda m: m.gauge("jingxin_parts_count", "h", lambda: 0), "the name of a gauge does not end in"),
         (lambda m: m.gauge("parts", "h", lambda: 0), "a name is jingxin_ and words in lower case"),

@@ -1,8 +1,8 @@
 """A gateway without sockets, threads or clocks: the test is the event loop, the disk and both peers.
 
 Everything between the octets of an application and those of a carrier is the real thing; what is played here
-is the loop (callbacks run when the test says so), the evidence log (a batch is durable when the test says so),
-the wires (what one side writes the other hears), and the two peers at their ends.
+is the loop (callbacks run when the test says so), the evidence log (a batch is durable when the test says
+so), the wires (what one side writes the other hears), and the two peers at their ends.
 """
 
 from __future__ import annotations
@@ -256,6 +256,7 @@ class World:
         if not self.log.entries:
             self.log.append(records.encode(sealer.open_key(self.turns.now_us)))
         self.fold = Fold()
+        self.on_still: Callable[[], None] = lambda: None  # called after each turn
 
     def restore(self) -> list[Part]:
         """Read what was found, as the daemon does at its start; the parts that were cut off."""
@@ -304,6 +305,7 @@ class World:
     def turn(self) -> None:
         """Let the gateway do all it can without the disk."""
         self.loop.run()
+        self.on_still()
 
     def durable(self) -> None:
         """The disk has the batch it was given; the gateway does all it can until it needs the disk again."""

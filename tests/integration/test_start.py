@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -88,4 +89,127 @@ def test_configuration(make_world: MakeWorld, command: str, spoil: Spoil, says: 
 
 
 def assert_says(line: str, pattern: str) -> None:
-    assert pytest.importorskip("re").search(pattern, line), line
+    assert re.search(pattern, line), line
+
+
+# -- what the host or an earlier life left behind ------------------------------------------------------------
+
+
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """Somebody else listens on `port`."""
+    with socket.create_server((HOST, port)):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("which", "says"),
+    [
+        ("listener", "'127.0.0.1', {port}.*in use: stop the process that listens there, or change the port"),
+        ("http", r"\[http\] cannot listen on 127.0.0.1 port {port}: .*Another process may have the port"),
+    ],
+)
+def test_port_in_use(make_world: MakeWorld, which: str, says: str) -> None:
+    world = make_world(carrier_up=False)
+    port = {"listener": world.port, "http": world.http_port}[which]
+    with taken(port):
+        assert_says(refused(world), says.replace("{port}", str(port)))
+    # What the failed start left behind is in nobody's way.
+    world.start(ready=False)
+
+
+def test_an_address_of_another_host(make_world: MakeWorld) -> None:
+    world = make_world({"listener": {"host": "192.0.2.1"}}, carrier_up=False)
+    assert_says(refused(world), "192.0.2.1.*name an address of this host")
+
+
+def test_a_second_gateway_on_the_same_state(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.start()
+    second = make_world(
+        {"evidence": {"master_key_file": str(world.directory / "secrets" / "master")}},
+        state_dir=world.state_dir,
+        carrier_up=False,
+    )
+    assert_says(refused(second), f"{world.state_dir}.*in use by another process")
+    with Application(world.port) as application:
+        assert application.bind() == 0, "the first one is served on"
+        application.submit_all([submit_sm(receipt=False)])
+        application.unbind()
+
+
+def test_the_state_directory_is_a_file(make_world: MakeWorld) -> None:
+    world = make_world(carrier_up=False)
+    world.state_dir.write_text("")
+    assert_says(refused(world), str(world.state_dir))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system read-only, which only root may")
+def test_the_state_directory_cannot_be_written(make_world: MakeWorld) -> None:
+    world = make_world(carrier_up=False)
+    world.state_dir.mkdir()
+    with mounted(world.state_dir, "ro"):
+        assert_says(refused(world), f"{world.state_dir}.*on a writable file system")
+
+
+@contextmanager
+def mounted(directory: Path, options: str) -> Iterator[None]:
+    """A tmpfs with `options` on `directory`."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "jingxin-test", str(directory)]
+    mount = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mount.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mount.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+# -- evidence and its keys ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def used(make_world: MakeWorld) -> World:
+    """A world whose gateway has served and stopped."""
+    world: World = make_world()
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind() == 0
+        application.submit_all(submit_sm(number) for number in range(20))
+        application.await_deliveries(20)
+        application.unbind()
+    world.stop()
+    return world
+
+
+def test_another_master_key(used: World) -> None:
+    (used.directory / "secrets" / "master").unlink()
+    initialise_master_key(used.directory / "secrets" / "master")
+    assert_says(refused(used), "is not the one")
+
+
+def test_corrupt_evidence(used: World) -> None:
+    path = segment_paths(used.state_dir / "evidence")[0]
+    octets = bytearray(path.read_bytes())
+    octets[5000] ^= 1  # in an early frame, with valid ones behind it
+    path.write_bytes(octets)
+    line = refused(used)
+    assert_says(line, rf"{path}: at octet \d+: ")
+    end = used.run_to_its_end("check")
+    assert (end.returncode, end.stderr) == (0, ""), "the configuration itself is right"
+    assert path.read_bytes() == octets, "nothing was changed"
+
+
+def test_a_torn_tail_is_no_trouble(used: World) -> None:
+    path = segment_paths(used.state_dir / "evidence")[-1]
+    with path.open("r+b") as file:
+        file.seek(len(path.read_bytes().rstrip(b"\0")))
+        file.write(b"\xa5" * 100)
+    used.start()
+    assert used.stop().sound
+
+
+def test_evidence_that_is_missing(used: World) -> None:
+    for path in segment_paths(used.state_dir / "evidence"):
+        path.unlink()
+    assert_says(refused(used), "there is no segment")

@@ -55,6 +55,9 @@ class Seen(msgspec.Struct):
         return len(self.receipts) >= task.receipts and len(self.replies) >= task.replies
 
 
+QUIET: Final = {"log_level": "CRITICAL", "log_handler": logging.NullHandler()}
+"""Arguments that keep aiosmpplib from writing to the standard output."""
+
 Witness = Callable[[int, Task], Awaitable[Seen]]
 
 
@@ -125,11 +128,12 @@ def _smpplib(port: int, task: Task) -> Seen:
 # -- aiosmpplib ---------------------------------------------------------------------------------------------
 
 
-class _Hook(aiosmpplib.AbstractHook):  # type: ignore[misc]
+class Hook(aiosmpplib.AbstractHook):  # type: ignore[misc]
     """Reads every PDU itself, since the client shows only the last response of a message in parts."""
 
     def __init__(self) -> None:
         self.seen = Seen()
+        self.refusals: list[str] = []  # statuses of responses that were not ESME_ROK
         self.failures: list[Exception] = []
 
     async def sending(self, smpp_message: object, pdu: bytes, client_id: str) -> None:
@@ -137,9 +141,11 @@ class _Hook(aiosmpplib.AbstractHook):  # type: ignore[misc]
 
     async def received(self, smpp_message: object, pdu: bytes, client_id: str) -> None:
         header = aiosmpplib.SmppMessage.parse_header(pdu)
+        if header.command_status != aiosmpplib.SmppCommandStatus.ESME_ROK:
+            self.refusals.append(header.command_status.name)
+            return
         match header.smpp_command:
             case aiosmpplib.SmppCommand.SUBMIT_SM_RESP:
-                assert header.command_status == aiosmpplib.SmppCommandStatus.ESME_ROK
                 self.seen.ids.append(aiosmpplib.SubmitSmResp.from_pdu(pdu, header).message_id)
             case aiosmpplib.SmppCommand.DELIVER_SM:
                 message = aiosmpplib.DeliverSm.from_pdu(pdu, header, "gsm0338")
@@ -154,9 +160,9 @@ class _Hook(aiosmpplib.AbstractHook):  # type: ignore[misc]
 
 
 async def with_aiosmpplib(port: int, task: Task) -> Seen:
-    hook = _Hook()
+    hook = Hook()
     client = aiosmpplib.ESME(
-        HOST, port, SYSTEM_ID, PASSWORD, hook=hook, log_level="CRITICAL", log_handler=logging.NullHandler()
+        HOST, port, SYSTEM_ID, PASSWORD, hook=hook, **QUIET
     )
     international = (aiosmpplib.TON.INTERNATIONAL, aiosmpplib.NPI.ISDN)
     if task.text:
@@ -175,7 +181,7 @@ async def with_aiosmpplib(port: int, task: Task) -> Seen:
     async with asyncio.timeout(_WAIT_S), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(client.start(), name="aiosmpplib")
         while not hook.seen.complete(task):
-            assert not hook.failures
+            assert not (hook.failures or hook.refusals)
             await asyncio.sleep(0.01)
         writer = client._writer
         await client.stop()

@@ -1,0 +1,177 @@
+"""A crash after every record of every history: what a restart finds is what operation had.
+
+A history is played once, and what the gateway knows is noted after each turn and before each further record
+of a turn.  Then, for every number of records from none to all, a new gateway is given so many, and must come
+to know the same: the parts, where they wait, by which ids they are known, and which reports are owed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.message import DISPATCHED, FINAL, QUEUED, UNCERTAIN, Part
+from storage import records
+from storage.seal import Sealer
+from tests.gateway.histories import HISTORIES, History
+from tests.gateway.world import World
+
+Knowledge = dict[str, Any]
+
+histories = pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.name)
+
+
+def parts_of(world: World) -> list[Part]:
+    return sorted(
+        (*world.open_parts.open.values(), *world.open_parts._finished.values()), key=lambda part: part.number
+    )
+
+
+def knowledge_of_parts(world: World) -> Knowledge:
+    """Every fact about every part."""
+    known: Knowledge = {}
+    for part in parts_of(world):
+        facts = msgspec.structs.asdict(part)
+        facts.update(account=part.account.name, carrier=part.carrier.name)
+        known[f"part {part.number}"] = facts
+    return known
+
+
+def knowledge_of_places(world: World) -> Knowledge:
+    """Where parts wait (in no order: a restart restores it) and are found; which receipts wait for a part; which
+    reports are owed, be they on their way to the disk still."""
+    known: Knowledge = {}
+    for carrier in world.dispatch.carriers.values():
+        correlation = carrier.correlation
+        waiting = [part.number for part in (*carrier.queue, *carrier.returned) if part.state == QUEUED]
+        known[f"queue of {carrier.name}"] = sorted(waiting)
+        known[f"uncertain at {carrier.name}"] = sorted(part.number for part in correlation.uncertain_parts())
+        known[f"ids of {carrier.name}"] = {key: part.number for key, part in correlation._by_id.items()}
+        known[f"receipts waiting at {carrier.name}"] = {
+            each.index: msgspec.structs.asdict(each) for each in correlation._waiting.values()
+        }
+    for account in world.accounts.values():
+        outbox = account.outbox
+        owed = {report.index for report in (*outbox.ready, *outbox.in_flight.values()) if not report.answered}
+        owed |= {report.index for _, _, report in outbox._delayed} | set(outbox._behind)
+        for effects in world.unreleased():
+            owed |= {report.index for owner, report in effects.reports if owner is account}
+        known[f"owed to {account.name}"] = owed
+    return known
+
+
+class Witness:
+    """What was known when so many records were written."""
+
+    def __init__(self, world: World) -> None:
+        self.parts: dict[int, Knowledge] = {}
+        self.places: dict[int, Knowledge] = {}
+        self.bodies: dict[int, tuple[bytes, int]] = {}  # of the reports, by the index of their record
+        self._world = world
+        world.on_still = self._still
+        world.log.on_append = self._append
+
+    def _append(self) -> None:
+        self.parts.setdefault(len(self._world.log.entries), knowledge_of_parts(self._world))
+
+    def _still(self) -> None:
+        written = len(self._world.log.entries)
+        self.parts[written] = knowledge_of_parts(self._world)
+        self.places[written] = knowledge_of_places(self._world)
+        for effects in self._world.unreleased():
+            self.bodies.update((report.index, (report.body, report.tlvs_at)) for _, report in effects.reports)
+
+
+def crashes(history: History, sealer: Sealer) -> Iterator[tuple[int, Witness, World]]:
+    """For every prefix of the history's records: its length, what was known, and a gateway that finds it."""
+    world = history.world(sealer)
+    witness = Witness(world)
+    history.script(world)
+    assert not world.log.faults()
+    for written in range(1, len(world.log.entries) + 1):
+        yield written, witness, history.world(sealer, found=world.log.entries[:written], now=world.turns.now)
+
+
+@histories
+def test_a_restart_knows_what_operation_knew(history: History, sealer: Sealer) -> None:
+    for written, witness, world in crashes(history, sealer):
+        cut_off = world.restore()
+        world.pipeline.resend_as_configured()  # which operation does at once
+        assert cut_off == [part for part in parts_of(world) if part.state == DISPATCHED]
+        assert knowledge_of_parts(world) == witness.parts[written], written
+        if written in witness.places:
+            assert knowledge_of_places(world) == witness.places[written], written
+
+
+@histories
+def test_a_restart_rebuilds_the_reports_octet_by_octet(history: History, sealer: Sealer) -> None:
+    rebuilt = set()
+    for _, witness, world in crashes(history, sealer):
+        world.restore()
+        for account in world.accounts.values():
+            for report in world.rebuilder.rebuild(account, account.outbox.next_behind(1000)):
+                assert (report.body, report.tlvs_at) == witness.bodies[report.index]
+                rebuilt.add(report.index)
+    assert rebuilt == set(witness.bodies)
+
+
+@histories
+def test_a_restart_goes_on_and_ends_every_part_once(history: History, sealer: Sealer) -> None:
+    """Whatever was cut off is uncertain or on its way again, in the evidence too; nothing is in two places."""
+    for written, _, world in crashes(history, sealer):
+        cut_off = world.restore()
+        world.pipeline.cut_off(cut_off)
+        world.pipeline.resend_as_configured()
+        world.turns.schedule()
+        world.settle()
+        for part in cut_off:
+            resends = part.account.config.uncertain == "resend"
+            assert part.state == (QUEUED if resends else UNCERTAIN) or part.state == FINAL, written
+        waiting = [
+            part.number
+            for carrier in world.dispatch.carriers.values()
+            for part in (*carrier.queue, *carrier.returned)
+            if part.state == QUEUED
+        ]
+        assert sorted(waiting) == [part.number for part in parts_of(world) if part.state == QUEUED]
+        for name in world.dispatch.carriers:
+            if any(carrier.queue for carrier in world.dispatch.carriers.values()):
+                for request in world.connect(name).taken():
+                    assert request.short_message
+
+
+def test_a_second_crash_finds_what_the_first_restart_wrote(sealer: Sealer) -> None:
+    """Recovery writes through the same records as operation, so it may be cut off like operation."""
+    for history in HISTORIES:
+        for written, _, world in crashes(history, sealer):
+            world.pipeline.cut_off(world.restore())
+            world.pipeline.resend_as_configured()
+            world.turns.schedule()
+            world.settle()
+            again = history.world(sealer, found=world.log.entries, now=world.turns.now)
+            assert again.restore() == [], written
+            again.pipeline.resend_as_configured()
+            assert knowledge_of_parts(again) == knowledge_of_parts(world), written
+            assert knowledge_of_places(again) == knowledge_of_places(world), written
+
+
+def test_a_fold_skips_what_belongs_to_parts_that_it_does_not_know(world: World) -> None:
+    """A restart begins at the low-water mark: records behind it may speak of parts before it."""
+    strangers = [
+        records.Dispatched(1, [("cmcc", 0, [99])]),
+        records.Withdrawn(1, [99], "down"),
+        records.Sent(99, 1, 0, b"17"),
+        records.Refused(99, 1, 0, 0x58, True),
+        records.Uncertain(1, [99], 0, "down"),
+        records.Receipt(1, 99, "cmcc", 0, b"17", 2, b"", b"", b"", b"", True, b"", b""),
+        records.Matched(1, 98, 99, "exact", True),
+        records.Outcome(99, 1, 3, b"", "gateway", "expired", ""),
+        records.Replaced(99, 1, b""),
+        records.Reported(98, 1, "hukou", 1, 0),
+        records.OperatorAction(1, "zhang", "resend", "", [99]),
+    ]
+    world.fold.read(enumerate((records.encode(record) for record in strangers), 100))
+    assert (world.fold.open, world.fold.finished, world.fold.waiting, world.fold.unreported) == ({}, {}, {}, {})
