@@ -19,7 +19,7 @@ from gateway.commands import account, evidence, keys, service, uncertain
 from gateway.config_table import ConfigError
 from gateway.control_client import ControlError
 from gateway.password import PasswordError
-from storage.errors import EvidenceError
+from storage.errors import CorruptEvidence, DurabilityLost, EvidenceError, LogInUse, NoRoom, WrongMasterKey
 
 # What the operating system says, and what to do about it where that can be known.
 _REMEDIES: Final = {
@@ -28,6 +28,17 @@ _REMEDIES: Final = {
     errno.EACCES: "give this user the permission",
     errno.ENOSPC: "make room on the disk",
     errno.EROFS: "name a directory on a writable file system",
+    errno.EEXIST: "a file is in the place of a directory: move it, or name another place",
+    errno.ENOTDIR: "a file is in the place of a directory: move it, or name another place",
+}
+
+# The evidence says what it found, and here stands what to do about it.
+_EVIDENCE_REMEDIES: Final[dict[type[EvidenceError], str]] = {
+    CorruptEvidence: "restore the file from a copy",
+    DurabilityLost: "look at the disk and at the log of the system",
+    LogInUse: "stop the other gateway, or give each its own gateway.state_dir",
+    NoRoom: "make room on the disk",
+    WrongMasterKey: "name the key it was begun with in evidence.master_key_file",
 }
 
 app = typer.Typer(
@@ -61,8 +72,13 @@ def run(arguments: Sequence[str]) -> int:
         if message := _one_line(error.format_message()):
             typer.echo(f"jingxin: {message}: see `jingxin --help`", err=True)
         return error.exit_code
-    except (ConfigError, ControlError, EvidenceError, PasswordError, service.NotStarted) as error:
+    except (ConfigError, ControlError, PasswordError, service.NotStarted) as error:
         typer.echo(f"jingxin: {_one_line(str(error))}", err=True)
+        return 1
+    except EvidenceError as error:
+        remedy = _EVIDENCE_REMEDIES.get(type(error))
+        what = f"{error}: {remedy}" if remedy else str(error)
+        typer.echo(f"jingxin: {_one_line(what)}", err=True)
         return 1
     except BrokenPipeError:
         # The reader went away, as `| head` does. What is still buffered must not fail again at exit.

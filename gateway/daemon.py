@@ -168,8 +168,15 @@ class Daemon:
 
     async def run(self) -> None:
         """Restore, serve until a signal, stop in order."""
+        try:
+            self._restore()
+            await self._serve()
+            await self._end("stopped by a signal")
+        finally:
+            self.log.close()  # where the start failed: its threads must not outlive the loop
+
+    async def _serve(self) -> None:
         config = self._config
-        self._restore()
         http = HttpServer(
             config.http.host, config.http.port, self.heartbeat, self.metrics.exposition, self._conditions
         )
@@ -197,7 +204,6 @@ class Daemon:
         finally:
             self.upkeep.close()
             http.stop()
-        await self._end("stopped by a signal")
 
     def _restore(self) -> None:
         fold = Fold()

@@ -103,6 +103,8 @@ class ScriptedLog:
         self.has_room = True
         self.durable_index = len(self.entries)
         self.identity = IDENTITY
+        self.sync_s = 0.0
+        self.batch_records = 0
         self.on_durable: Callable[[object], None]
         self.on_append: Callable[[], None] = lambda: None  # called before each append
         self.effects: object = None  # of the batch at the disk

@@ -1,6 +1,6 @@
 """An application for tests: one socket, and one PDU after another in plain sight.
 
-What the gateway delivers is answered and kept, whenever something is read.
+What the gateway asks is answered, whenever something is read, and what it delivers is kept.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from protocol.smpp.pdu import (
     SubmitSm,
     SubmitSmResp,
     Unbind,
+    UnbindResp,
 )
 from tests.integration.world import HOST, PASSWORD, SOURCE, SYSTEM_ID
 
@@ -89,6 +90,8 @@ class Application:
             self.socket.sendall(encode(DeliverSmResp(pdu.sequence_number)))
         elif isinstance(pdu, EnquireLink):
             self.socket.sendall(encode(EnquireLinkResp(pdu.sequence_number)))
+        elif isinstance(pdu, Unbind):
+            self.socket.sendall(encode(UnbindResp(pdu.sequence_number)))
         return pdu
 
     def ask(self, request: Pdu) -> Pdu:

@@ -131,7 +131,7 @@ def test_a_second_gateway_on_the_same_state(make_world: MakeWorld) -> None:
         state_dir=world.state_dir,
         carrier_up=False,
     )
-    assert_says(refused(second), f"{world.state_dir}.*in use by another process")
+    assert_says(refused(second), f"{world.state_dir}.*in use by another process: stop the other gateway, or")
     with Application(world.port) as application:
         assert application.bind() == 0, "the first one is served on"
         application.submit_all([submit_sm(receipt=False)])
@@ -141,7 +141,7 @@ def test_a_second_gateway_on_the_same_state(make_world: MakeWorld) -> None:
 def test_the_state_directory_is_a_file(make_world: MakeWorld) -> None:
     world = make_world(carrier_up=False)
     world.state_dir.write_text("")
-    assert_says(refused(world), str(world.state_dir))
+    assert_says(refused(world), f"{world.state_dir}: File exists: .*move it, or name another place")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system read-only, which only root may")
@@ -185,7 +185,7 @@ def used(make_world: MakeWorld) -> World:
 def test_another_master_key(used: World) -> None:
     (used.directory / "secrets" / "master").unlink()
     initialise_master_key(used.directory / "secrets" / "master")
-    assert_says(refused(used), "is not the one")
+    assert_says(refused(used), "is not the one .*: name the key it was begun with")
 
 
 def test_corrupt_evidence(used: World) -> None:
@@ -194,7 +194,7 @@ def test_corrupt_evidence(used: World) -> None:
     octets[5000] ^= 1  # in an early frame, with valid ones behind it
     path.write_bytes(octets)
     line = refused(used)
-    assert_says(line, rf"{path}: at octet \d+: ")
+    assert_says(line, rf"{path}: at octet \d+: .*: restore the file from a copy$")
     end = used.run_to_its_end("check")
     assert (end.returncode, end.stderr) == (0, ""), "the configuration itself is right"
     assert path.read_bytes() == octets, "nothing was changed"
@@ -212,4 +212,4 @@ def test_a_torn_tail_is_no_trouble(used: World) -> None:
 def test_evidence_that_is_missing(used: World) -> None:
     for path in segment_paths(used.state_dir / "evidence"):
         path.unlink()
-    assert_says(refused(used), "there is no segment")
+    assert_says(refused(used), "there is no segment: restore")

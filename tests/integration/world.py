@@ -268,10 +268,15 @@ class World:
             self._command(name), cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout_s, check=False
         )
 
-    def stop(self) -> VerifyReport:
-        """SIGTERM; asserts exit status 0, sound evidence and a log without errors."""
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
         assert self._process is not None
         self._process.terminate()
+
+    def stop(self) -> VerifyReport:
+        """SIGTERM; asserts exit status 0, sound evidence and a log without errors."""
+        self.terminate()
+        assert self._process is not None
         try:
             status = self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:

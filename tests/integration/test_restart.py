@@ -1,0 +1,181 @@
+"""An orderly stop and the next start: everything that was not finished goes on where it stood."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocol.smpp.codes import CommandStatus, TlvTag
+from protocol.smpp.pdu import BindReceiver, BindTransmitter, CancelSm, QuerySm, ReplaceSm, Unbind
+from tests.integration.application import TEXT, Application, destination, submit_sm
+from tests.integration.conftest import MakeWorld
+from tests.integration.world import CARRIER, SOURCE, World, until
+
+ROK = CommandStatus.ESME_ROK
+COUNT = 300
+
+
+def carrier_facts(world: World) -> dict[str, int]:
+    facts: dict[str, int] = world.status()["carriers"][CARRIER]
+    return facts
+
+
+def test_what_was_queued_goes_out_after_the_restart(make_world: MakeWorld) -> None:
+    world = make_world(carrier_up=False)
+    world.start(ready=False)
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        ids = application.submit_all(submit_sm(number) for number in range(COUNT))
+        application.unbind()
+    assert carrier_facts(world)["queue"] == COUNT
+    report = world.stop()
+    assert (report.accepted, report.open) == (COUNT, COUNT)
+
+    world.carrier.start()
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        application.await_deliveries(COUNT)
+        assert sorted(application.receipts()) == sorted(ids)
+        assert application.hears_nothing()
+        application.unbind()
+    taken = world.carrier.report()
+    assert (taken.accepted, taken.receipts_acknowledged) == (COUNT, COUNT)
+    report = world.stop()
+    assert (report.accepted, report.open, report.outcomes) == (COUNT, 0, {"DELIVERED": COUNT})
+
+
+def test_receipts_wait_for_an_absent_application(world: World) -> None:
+    with Application(world.port) as application:
+        assert application.bind(BindTransmitter) == ROK
+        ids = application.submit_all(submit_sm(number) for number in range(COUNT))
+        application.unbind()
+    until("all receipts are here", lambda: carrier_facts(world)["receipts"] == COUNT)
+    world.stop()
+
+    world.start()
+    half = COUNT // 2
+    with Application(world.port) as application:
+        assert application.bind(BindReceiver) == ROK
+        application.await_deliveries(half)
+        heard = application.receipts()
+        # It goes without a word, and leaves some of them unanswered in its socket.
+    world.stop()
+
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        while not application.hears_nothing():
+            pass
+        again = application.receipts()
+        application.unbind()
+    world.stop()
+    # Each receipt was answered exactly once: those of the first bind were not heard again.
+    assert sorted(heard + again) == sorted(ids)
+
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        assert application.hears_nothing()
+        application.unbind()
+
+
+def test_receipts_that_the_carrier_kept_meanwhile(make_world: MakeWorld) -> None:
+    """The carrier has no session to deliver on while the gateway is down, and delivers after its next bind."""
+    world = make_world(carrier={"receipt_delay_s": 1.0})
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        ids = application.submit_all(submit_sm(number) for number in range(COUNT))
+        application.unbind()
+    until("all are with the carrier", lambda: world.carrier.report().accepted == COUNT)
+    world.stop()
+    until("the receipts wait there", lambda: world.carrier.report().receipts_waiting == COUNT)
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        application.await_deliveries(COUNT)
+        assert sorted(application.receipts()) == sorted(ids)
+        application.unbind()
+    assert world.carrier.report().submits == COUNT
+
+
+def test_stop_waits_for_what_is_in_flight(make_world: MakeWorld) -> None:
+    world = make_world(carrier={"response_delay_s": 0.5})
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        application.submit_all(submit_sm(number) for number in range(64))
+        until("they are under way", lambda: world.carrier.report().submits == 64)
+        # SIGTERM meanwhile; the responses come after it, and so does our goodbye.
+        world.terminate()
+        assert application.closed_by_gateway()
+    report = world.stop()
+    assert (report.accepted, report.uncertain) == (64, [])
+
+
+def test_stop_does_not_wait_for_ever(make_world: MakeWorld) -> None:
+    """A carrier that answers nothing, and an application that does not listen."""
+    world = make_world({"carrier": {"response_timeout_s": 60.0}}, carrier={"unanswered": 1.0, "stats": {}})
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        application.submit_all([submit_sm(receipt=False)])
+        report = world.stop()
+    assert report.accepted == 1
+
+
+def test_queued_messages_can_be_asked_for_changed_and_cancelled(make_world: MakeWorld) -> None:
+    world = make_world(carrier_up=False)
+    world.start(ready=False)
+    source = SOURCE.encode()
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        kept, changed, cancelled = application.submit_all(submit_sm(number) for number in range(3))
+        foreign = QuerySm(message_id=kept, source_addr=b"106391101")
+        assert application.ask(foreign).command_status == CommandStatus.ESME_RQUERYFAIL
+        answer = application.ask(QuerySm(message_id=kept, source_addr=source))
+        assert (answer.command_status, answer.message_state) == (ROK, 1)  # type: ignore[attr-defined]
+        replace = ReplaceSm(
+            message_id=changed, source_addr=source, registered_delivery=1, short_message="改".encode("utf-16-be")
+        )
+        assert application.ask(replace).command_status == ROK
+        cancel = CancelSm(message_id=cancelled, source_addr=source, destination_addr=destination(2))
+        assert application.ask(cancel).command_status == ROK
+        assert application.ask(cancel).command_status == CommandStatus.ESME_RCANCELFAIL
+        application.await_deliveries(1)  # that of the cancelled one
+        assert application.deliveries[0].tlv(int(TlvTag.MESSAGE_STATE)) == b"\4"  # DELETED
+        application.unbind()
+    world.stop()
+
+    world.carrier.start()
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        application.await_deliveries(2)
+        assert sorted(application.receipts()) == sorted([kept, changed])
+        answer = application.ask(QuerySm(message_id=kept, source_addr=source))
+        assert (answer.command_status, answer.message_state) == (ROK, 2)  # type: ignore[attr-defined]
+        application.unbind()
+    report = world.carrier.report()
+    texts = {frame for frame in map(bytes.fromhex, report.kept)}
+    assert report.submits == 2
+    assert sum(frame.endswith("改".encode("utf-16-be")) for frame in texts) == 1
+    assert sum(frame.endswith(TEXT.encode("utf-16-be")) for frame in texts) == 1
+
+
+def test_kill_and_restart(make_world: MakeWorld) -> None:
+    """The short form of the bench's scenario: SIGKILL with messages queued and receipts unheard."""
+    world = make_world(carrier_up=False)
+    world.start(ready=False)
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        ids = application.submit_all(submit_sm(number) for number in range(COUNT))
+        world.kill()
+    world.carrier.start()
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        application.await_deliveries(COUNT)
+        assert sorted(application.receipts()) == sorted(ids)
+        application.unbind()
+    assert world.carrier.report().submits == COUNT
