@@ -141,6 +141,7 @@ class CarrierSession(asyncio.Protocol):
         if not self._unbound:
             self._ledger.lost_sessions += 1
         carrier.orphans.extendleft(reversed([*self.in_flight.values(), *self.queue]))
+        carrier.orphans.extend(self._receipts)
         self.in_flight.clear()
         self.queue.clear()
         carrier.resend()
@@ -275,7 +276,7 @@ class CarrierSession(asyncio.Protocol):
             if receipt_s:
                 after(receipt_s, carrier.deliver, (self, deliveries))
             else:
-                carrier.deliver((self, deliveries))
+                self._receipts += deliveries
         if not carrier.unanswered.draw():
             if response_s:
                 after(response_s, self._respond, response)
@@ -393,7 +394,7 @@ class CarrierSession(asyncio.Protocol):
             self._responses.clear()
         if self._receipts:
             receipts, self._receipts = self._receipts, []
-            if options.receipt_delay_s:
+            if carrier.plain and options.receipt_delay_s:
                 carrier.wheel.after(options.receipt_delay_s, carrier.deliver, (self, receipts))
             else:
                 carrier.deliver((self, receipts))

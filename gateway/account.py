@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from gateway.outbox import Outbox
+from gateway.outbox import Outbox, Report
 from gateway.throttle import TokenBucket
 
 if TYPE_CHECKING:
     from gateway.config import AccountConfig
-    from gateway.upstream import Application
+
+
+class Receiver(Protocol):
+    """A session of the account, as far as receipts and replies concern it."""
+
+    number: int
+
+    @property
+    def can_receive(self) -> bool:
+        """Whether one more report may be sent on it now."""
+
+    def send_report(self, report: Report, now: float) -> None:
+        """Send a receipt or reply."""
 
 
 class Account:
@@ -24,7 +36,7 @@ class Account:
         self.name = config.system_id
         self.sources = tuple(prefix.encode() for prefix in config.sources)
         self.bucket = TokenBucket(config.rate_per_s, config.burst, now)
-        self.sessions: list[Application] = []
+        self.sessions: list[Receiver] = []
         self.outbox = Outbox(self.name, outbox_ready_max)
         self.draining = False
         self.accepted = 0
@@ -32,7 +44,7 @@ class Account:
         self.reported: Counter[int] = Counter()
         self._turn = 0
 
-    def receiver_with_room(self) -> Application | None:
+    def receiver_with_room(self) -> Receiver | None:
         """A session that can take one more receipt or reply; each in its turn."""
         sessions = self.sessions
         for _ in sessions:

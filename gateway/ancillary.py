@@ -152,7 +152,14 @@ class Ancillary:
                 refused.append((address, admitted))
                 application.account.refused[admitted.command_status] += 1
                 destination = normalise(address.destination_addr)
-                pipeline.denials.note(application, admitted, submit_frame[16:], destination, turns)
+                pipeline.denials.note(
+                    application.account.name,
+                    application.number,
+                    admitted,
+                    submit_frame[16:],
+                    destination,
+                    turns,
+                )
         if not first:
             status = refused[0][1].command_status if refused else CommandStatus.ESME_RINVNUMDESTS
             _respond(application, pdu, status)

@@ -132,7 +132,8 @@ class Daemon:
         )
         for carrier in self.dispatch.carriers.values():
             carrier.links = [
-                Link(carrier, index, self.pipeline, self.turns) for index in range(carrier.config.sessions)
+                Link(carrier.config, index, self.pipeline, self.turns)
+                for index in range(carrier.config.sessions)
             ]
 
         # What watches and steers.

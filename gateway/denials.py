@@ -19,7 +19,6 @@ from storage.seal import Sealer
 if TYPE_CHECKING:
     from gateway.admission import Refusal
     from gateway.turns import Turns
-    from gateway.upstream import Application
 
 # Denials that get a record of their own, all accounts together.  A person can read none of more than these,
 # and 100 a second are 5 GB a day at worst.
@@ -43,12 +42,11 @@ class Denials:
         return self._log.has_room and self._bucket.take(1, now)
 
     def note(
-        self, application: Application, refusal: Refusal, body: bytes, destination: bytes, turns: Turns
+        self, account: str, session: int, refusal: Refusal, body: bytes, destination: bytes, turns: Turns
     ) -> None:
         """A submission was refused.  body: the submit_sm body.  destination: normalised, may be empty."""
-        name, session = application.account.name, application.number
         if refusal.transient or not self.may_record(turns.now):
-            key = (name, session, refusal.command_status, refusal.reason)
+            key = (account, session, refusal.command_status, refusal.reason)
             self._gathered[key] = self._gathered.get(key, 0) + 1
             return
         index = self._log.next_index
@@ -57,7 +55,7 @@ class Denials:
             encode(
                 records.Denied(
                     turns.now_us,
-                    name,
+                    account,
                     session,
                     refusal.command_status,
                     refusal.reason,

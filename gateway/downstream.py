@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -45,8 +45,7 @@ from protocol.smpp.session import (
 from protocol.smpp.timers import TimerSettings
 
 if TYPE_CHECKING:
-    from gateway.carrier import Carrier
-    from gateway.pipeline import Pipeline
+    from gateway.config import CarrierConfig
     from gateway.turns import Turns
 
 logger = structlog.get_logger()
@@ -72,13 +71,32 @@ _BIND_REQUESTS: dict[str, type[BindRequest]] = {
 }
 
 
+class Messages(Protocol):
+    """Where what a carrier says goes on: the pipeline."""
+
+    def answered(
+        self, link: Link, part: Part, command_status: int, carrier_id: bytes, *, late: bool = False
+    ) -> None:
+        """It answered a submit_sm; late: after the time for that."""
+
+    def unanswered(self, link: Link, parts: list[Part], reason: str) -> None:
+        """It left parts unanswered."""
+
+    def delivered(self, link: Link, connection: Connection, pdu: DeliverSm | DataSm, frame: bytes) -> None:
+        """It brought a receipt or a reply."""
+
+    def link_event(self, link: Link, event: str, detail: str) -> None:
+        """Something happened to the link."""
+
+
 class Link:
     """One bind to a carrier account.  Owned by the event loop; `run` is its task."""
 
-    def __init__(self, carrier: Carrier, index: int, pipeline: Pipeline, turns: Turns) -> None:
-        self.carrier = carrier
+    def __init__(self, config: CarrierConfig, index: int, pipeline: Messages, turns: Turns) -> None:
+        self.config = config
+        self.carrier_name = config.name
         self.index = index
-        self.name = f"{carrier.name}#{index}"
+        self.name = f"{config.name}#{index}"
         self.reserved = 0  # window slots promised to parts whose `dispatched` record is being committed
         self.can_send = False
         self.state = "down"
@@ -143,7 +161,7 @@ class Link:
                 continue
 
     def _backoff_s(self, failures: int) -> float:
-        config = self.carrier.config
+        config = self.config
         ceiling = min(config.reconnect_max_s, config.reconnect_min_s * 2 ** min(failures, 16))
         if self._already_bound:
             ceiling = max(ceiling, min(ALREADY_BOUND_WAIT_S, config.reconnect_max_s))
@@ -152,7 +170,7 @@ class Link:
 
     async def _session(self) -> float:
         """One connection from its attempt to its end; returns when it was bound, 0 if never."""
-        config = self.carrier.config
+        config = self.config
         self._gone.clear()
         self._already_bound = False
         self.bound_since = 0.0
@@ -179,7 +197,7 @@ class Link:
         return self.bound_since
 
     def _make_connection(self) -> Connection:
-        config = self.carrier.config
+        config = self.config
         session = Session(
             Role.ESME,
             self._turns.begin(),
@@ -199,7 +217,7 @@ class Link:
         """Let the timers run, and end a link that is alive and does nothing (field lesson 21)."""
         if self._connection is None:
             return
-        stalled_s = 2 * self.carrier.config.response_timeout_s
+        stalled_s = 2 * self.config.response_timeout_s
         if self._unanswered_since and now - self._unanswered_since > stalled_s:
             self._connection.abort(f"no response to any message for {stalled_s:.0f} s")
         else:
@@ -212,7 +230,7 @@ class Link:
         connection = self._connection
         if connection is None:
             return
-        deadline = self._turns.now + self.carrier.config.response_timeout_s
+        deadline = self._turns.now + self.config.response_timeout_s
         while connection.session.bound and self.in_flight() and self._turns.now < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # the end is not the hot path, and an event for it would be on it
         if connection.session.bound:
@@ -248,13 +266,12 @@ class Link:
             case GenericNack() if isinstance(context, Part):
                 self._pipeline.answered(self, context, pdu.command_status, b"")
             case RequestTimedOut() if isinstance(context, Part):
-                self._unanswered_since = (
-                    self._unanswered_since or now - self.carrier.config.response_timeout_s
-                )
+                self._unanswered_since = self._unanswered_since or now - self.config.response_timeout_s
                 self._pipeline.unanswered(self, [context], "no response in time")
-            case LateResponse(SubmitSmResp() as late) if isinstance(context, Part):
+            case LateResponse(late) if isinstance(context, Part):
                 self._unanswered_since = 0.0
-                self._pipeline.answered(self, context, late.command_status, late.message_id)
+                carrier_id = late.message_id if isinstance(late, SubmitSmResp) else b""
+                self._pipeline.answered(self, context, late.command_status, carrier_id, late=True)
             case ResponseUnreadable() if isinstance(context, Part):
                 self._pipeline.unanswered(self, [context], f"unreadable response: {pdu.reason}")
             case BindTransceiverResp() | BindTransmitterResp() | BindReceiverResp() | GenericNack():

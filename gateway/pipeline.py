@@ -224,7 +224,9 @@ class Pipeline:
         """Answer negatively, at once: that promises nothing."""
         account = application.account
         account.refused[refusal.command_status] += 1
-        self.denials.note(application, refusal, body, normalise(destination), self._turns)
+        self.denials.note(
+            account.name, application.number, refusal, body, normalise(destination), self._turns
+        )
         application.connection.session.respond(command_id, sequence_number, refusal.command_status)
 
     # == the turn and the disk ==============================================================================
@@ -248,7 +250,7 @@ class Pipeline:
         departures = self._dispatch.fill(turns.now, turns.now_us, self._expire)
         if departures:
             intents = [
-                (link.carrier.name, link.index, [part.number for part in parts]) for link, parts in departures
+                (link.carrier_name, link.index, [part.number for part in parts]) for link, parts in departures
             ]
             log.append(encode(records.Dispatched(turns.now_us, intents)))
             dispatched = self._open.dispatched
@@ -467,7 +469,7 @@ class Pipeline:
         )
 
     def _receipt(self, link: Link, pdu: DeliverSm | DataSm, receipt: Receipt | None, frame: bytes) -> None:
-        carrier = link.carrier
+        carrier = self._dispatch.carriers[link.carrier_name]
         correlation = carrier.correlation
         addresses: tuple[bytes, ...] = (normalise(pdu.source_addr),)
         if receipt is None:
@@ -506,7 +508,7 @@ class Pipeline:
                 records.Receipt(
                     self._turns.now_us,
                     0 if part is None else part.number,
-                    link.carrier.name,
+                    link.carrier_name,
                     link.index,
                     receipt.message_id,
                     receipt.message_state,
@@ -554,7 +556,7 @@ class Pipeline:
         sealed = self._sealer.seal(index, frame)
         name = "" if account is None else account.name
         self._log.append(
-            encode(records.Reply(now_us, name, link.carrier.name, link.index, subscriber, sealed))
+            encode(records.Reply(now_us, name, link.carrier_name, link.index, subscriber, sealed))
         )
         if account is None:
             self.unrouted_replies += 1
@@ -635,7 +637,7 @@ class Pipeline:
         """Record what happened to a carrier link, and say it."""
         logger.info("link", link=link.name, state=event, detail=detail)
         now_us = self._turns.now_us
-        self._log.append(encode(records.LinkEvent(now_us, link.carrier.name, link.index, event, detail)))
+        self._log.append(encode(records.LinkEvent(now_us, link.carrier_name, link.index, event, detail)))
         self._turns.schedule()
 
     def session_event(self, application: Application, event: str, detail: str) -> None:

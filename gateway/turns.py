@@ -13,8 +13,6 @@ from collections.abc import Callable
 from time import monotonic, time_ns
 from typing import Protocol
 
-from gateway.connection import Connection
-
 # Frames of one connection that a turn serves.  A carrier's may be twice as many: each application message
 # comes back as a response and a receipt.
 APPLICATION_FRAMES = 200
@@ -27,6 +25,24 @@ TICK_S = 0.25
 
 # When applications have to wait for a carrier's window, they are looked at again after so long.
 PRESSURE_RETRY_S = 0.002
+
+
+class Served(Protocol):
+    """A connection, as its turns see it.  queued, dirty: whether it stands in a list of the turn."""
+
+    carrier: bool
+    queued: bool
+    dirty: bool
+
+    @property
+    def servable(self) -> bool:
+        """Whether a frame of it could be served now."""
+
+    def serve(self, now: float, limit: int) -> None:
+        """Serve at most `limit` frames."""
+
+    def flush(self) -> None:
+        """Write what it has to say."""
 
 
 class Flow(Protocol):
@@ -48,20 +64,20 @@ class Turns:
         self.now_us = time_ns() // 1000
         self.flow: Flow
         self._loop = loop
-        self._carriers: list[Connection] = []
-        self._applications: list[Connection] = []
-        self._dirty: list[Connection] = []
+        self._carriers: list[Served] = []
+        self._applications: list[Served] = []
+        self._dirty: list[Served] = []
         self._scheduled = False
         self._retrying = False
 
-    def enqueue(self, connection: Connection) -> None:
+    def enqueue(self, connection: Served) -> None:
         """``connection`` has something to serve."""
         if not connection.queued:
             connection.queued = True
             (self._carriers if connection.carrier else self._applications).append(connection)
         self.schedule()
 
-    def write_later(self, connection: Connection) -> None:
+    def write_later(self, connection: Served) -> None:
         """``connection`` has something to write at the end of the turn."""
         if not connection.dirty:
             connection.dirty = True
@@ -97,7 +113,7 @@ class Turns:
         self._retrying = False
         self.schedule()
 
-    def _serve(self, connections: list[Connection], limit: int) -> None:
+    def _serve(self, connections: list[Served], limit: int) -> None:
         """Serve each once; those that have more stand in line for the next turn."""
         for connection in connections:
             connection.queued = False

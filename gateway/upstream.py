@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -45,9 +45,7 @@ from protocol.smpp.session import (
 from protocol.smpp.timers import TimerSettings
 
 if TYPE_CHECKING:
-    from gateway.ancillary import Ancillary
     from gateway.config import ListenerConfig
-    from gateway.pipeline import Pipeline
     from gateway.turns import Turns
 
 logger = structlog.get_logger()
@@ -76,6 +74,32 @@ _BIND_RESPONSES: dict[type, type] = {
 # What we speak, told in sc_interface_version to those who know TLVs.
 _INTERFACE_VERSION = 0x50
 _FIRST_VERSION_WITH_TLVS = 0x34
+
+
+class Messages(Protocol):
+    """Where what an application says goes on: the pipeline."""
+
+    def submit(self, application: Application, pdu: SubmitSm, frame: bytes) -> None:
+        """It submitted a message."""
+
+    def reported(self, application: Application, report: Report, command_status: int) -> None:
+        """It answered a report."""
+
+    def unreported(self, application: Application, reports: list[Report]) -> None:
+        """It left reports unanswered."""
+
+    def pump(self, account: Account) -> None:
+        """The account may be able to take reports now."""
+
+    def session_event(self, application: Application, event: str, detail: str) -> None:
+        """Something happened to its session."""
+
+
+class OtherOperations(Protocol):
+    """Who serves every request besides bind and submit_sm."""
+
+    def serve(self, application: Application, pdu: object, frame: bytes) -> None:
+        """Serve a request of a bound application."""
 
 
 class Application:
@@ -143,7 +167,7 @@ class Application:
             case GenericNack():
                 logger.warning("generic_nack from an application", account=self.name, session=self.number)
             case _:
-                self._listener.ancillary.serve(self, pdu, frame)
+                self._listener.other_operations.serve(self, pdu, frame)
 
     # -- bind and end ---------------------------------------------------------------------------------------
 
@@ -193,15 +217,15 @@ class Listener:
         config: ListenerConfig,
         gateway_name: str,
         accounts: dict[str, Account],
-        pipeline: Pipeline,
-        ancillary: Ancillary,
+        pipeline: Messages,
+        other_operations: OtherOperations,
         turns: Turns,
     ) -> None:
         self.system_id = gateway_name[:15].encode()
         self.applications: set[Application] = set()
         self.accounts = accounts
         self.pipeline = pipeline
-        self.ancillary = ancillary
+        self.other_operations = other_operations
         self.turns = turns
         self._config = config
         self._server: asyncio.Server | None = None
