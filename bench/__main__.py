@@ -56,11 +56,13 @@ def main(arguments: list[str]) -> int:
     machine = f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
     failed = False
     for name in names:
+        # Before the first scenario it tells whether somebody else is at work, and the figures are theirs too.
+        load_before = round(os.getloadavg()[0], 2)
         try:
             outcome = SCENARIOS[name](short=chosen.short)
         except TrialError as error:
             outcome = Outcome(scenario=name, short=chosen.short, ok=False, broken=[str(error)])
-        say({**msgspec.structs.asdict(outcome), "machine": machine})
+        say({**msgspec.structs.asdict(outcome), "machine": machine, "load_before": load_before})
         failed = failed or not outcome.ok
     return 1 if failed else 0
 

@@ -125,7 +125,6 @@ class Load:
                 for number, request in enumerate(self._requests())
             ]
             await self._first_binds(len(keepers))
-            calm_collector()
             self._cpu_s = process_time()
             self.began = self._alive = monotonic()
             pace = group.create_task(self._pace(), name="pace")
@@ -244,6 +243,7 @@ async def _run(options: LoadOptions) -> LoadReport:
                 say({"event": "error", "error": f"no such command: {line}"})
 
     listen(asyncio.get_running_loop(), command, load.stop)
+    calm_collector()
     return await load.run()
 
 

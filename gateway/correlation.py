@@ -8,8 +8,8 @@ Most carriers write the same id twice, so the index of the other notations is bu
 whose id is unknown, and kept up from then on.
 
 A receipt that matches nothing waits: its response may still come (lesson 1), or its part may turn out to be
-uncertain.  A receipt whose id nobody knows belongs to an uncertain part of this account if the destination
-agrees and there is only one such part that it can be.
+uncertain.  A receipt whose id nobody knows belongs to an uncertain part of this account, or to one that the
+carrier took without naming an id, if the destination agrees and there is only one such part that it can be.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from gateway.message import DISPATCHED, Part
-from protocol.smpp.receipt import Receipt, canonical_id, id_candidates
+from gateway.message import DISPATCHED, UNCERTAIN, Part
+from protocol.smpp.codes import MessageState
+from protocol.smpp.pdu import DataSm, DeliverSm
+from protocol.smpp.receipt import Receipt, canonical_id, id_candidates, is_final, read_receipt
 
 Item = TypeVar("Item")
 
@@ -32,6 +34,16 @@ UNCERTAIN_DESTINATION: Final = "uncertain"
 # The id is known, but it went to another number: forged, or another carrier's business.  Never matched later.
 MISMATCH: Final = "mismatch"
 UNKNOWN: Final = ""
+
+_UNDELIVERABLE: Final = int(MessageState.UNDELIVERABLE)
+
+
+def receipt_in(pdu: DeliverSm | DataSm) -> Receipt | None:
+    """What a PDU that is marked as a receipt says; None if it names no message."""
+    receipt = read_receipt(pdu.short_message if isinstance(pdu, DeliverSm) else b"", pdu.tlvs)
+    if receipt is not None and not receipt.message_state and is_final(receipt):
+        receipt.message_state = _UNDELIVERABLE  # a carrier's own code is its reason for not delivering
+    return receipt
 
 
 class WaitingReceipt(msgspec.Struct, gc=False):
@@ -53,7 +65,7 @@ class Correlation:
         self._waiting_max = waiting_max
         self._by_id: dict[bytes, Part] = {}
         self._by_canonical_id: dict[bytes, list[Part]] | None = None
-        self._unanswered: dict[bytes, list[Part]] = {}
+        self._unnamed: dict[bytes, list[Part]] = {}  # by destination
         self._waiting: OrderedDict[int, WaitingReceipt] = OrderedDict()
         self._waiting_ids: dict[bytes, list[int]] = {}
 
@@ -67,12 +79,13 @@ class Correlation:
 
     @property
     def uncertain(self) -> int:
-        """Parts whose fate is unknown."""
-        return sum(map(len, self._unanswered.copy().values()))
+        """How many parts there are whose fate is unknown."""
+        return len(self.uncertain_parts())
 
     def uncertain_parts(self) -> list[Part]:
         """The parts whose fate is unknown, in no order."""
-        return [part for parts in self._unanswered.values() for part in parts]
+        unnamed = self._unnamed.copy()  # metrics ask from another thread
+        return [part for parts in unnamed.values() for part in parts if part.state == UNCERTAIN]
 
     # -- parts ----------------------------------------------------------------------------------------------
 
@@ -91,13 +104,14 @@ class Correlation:
             if self._by_canonical_id is not None:
                 _remove(self._by_canonical_id, canonical_id(carrier_id), part)
 
-    def add_uncertain(self, part: Part) -> None:
-        """Nobody knows whether the carrier has ``part``; a receipt may tell."""
-        self._unanswered.setdefault(part.destination, []).append(part)
+    def add_unnamed(self, part: Part) -> None:
+        """The carrier may have ``part``, and has told us no id of it: only its destination can tell its
+        receipt from others."""
+        self._unnamed.setdefault(part.destination, []).append(part)
 
-    def remove_uncertain(self, part: Part) -> None:
-        """The fate of ``part`` is known, or it is to be sent again."""
-        _remove(self._unanswered, part.destination, part)
+    def remove_unnamed(self, part: Part) -> None:
+        """The id of ``part`` or its end is known, or it is to be sent again."""
+        _remove(self._unnamed, part.destination, part)
 
     # -- receipts -------------------------------------------------------------------------------------------
 
@@ -123,17 +137,15 @@ class Correlation:
                     return part, DERIVED
         return None, UNKNOWN
 
-    def find_uncertain(
-        self, addresses: tuple[bytes, ...], in_flight: Callable[[], list[Part]]
-    ) -> Part | None:
-        """The one part whose response is missing and whose destination agrees.
+    def find_unnamed(self, addresses: tuple[bytes, ...], in_flight: Callable[[], list[Part]]) -> Part | None:
+        """The one part whose id is missing and whose destination agrees.
 
         in_flight: gives the parts of this account that wait for their response.  If one of them goes to the
         same number the receipt may be its own, come early, and nothing is concluded.
         """
-        if not self._unanswered:
+        if not self._unnamed:
             return None
-        candidates = [part for address in addresses for part in self._unanswered.get(address, ())]
+        candidates = [part for address in addresses for part in self._unnamed.get(address, ())]
         if len(candidates) != 1:
             return None
         destination = candidates[0].destination
@@ -161,12 +173,12 @@ class Correlation:
             self._drop(waiting)
         return [(waiting, EXACT if waiting.receipt.message_id == exact else DERIVED) for waiting in found]
 
-    def waiting_for_uncertain(
+    def waiting_for_unnamed(
         self, part: Part, in_flight: Callable[[], list[Part]]
     ) -> list[tuple[WaitingReceipt, str]]:
-        """Take the waiting receipts of the only message id that can be ``part``'s, which has just become
-        uncertain."""
-        if not self._waiting or self.find_uncertain((part.destination,), in_flight) is not part:
+        """Take the waiting receipts of the only message id that can be ``part``'s; its own is not known, and
+        no response will tell it."""
+        if not self._waiting or self.find_unnamed((part.destination,), in_flight) is not part:
             return []
         found = [waiting for waiting in self._waiting.values() if part.destination in waiting.addresses]
         if len({waiting.receipt.message_id for waiting in found}) != 1:

@@ -189,17 +189,24 @@ class Daemon:
                 self._loop.add_signal_handler(signal_number, self._stop.set)
             cancel_ticks = every(self._loop, TICK_S, self.upkeep.tick)
             async with asyncio.TaskGroup() as tasks:
-                for carrier in self.dispatch.carriers.values():
-                    for link in carrier.links:
-                        tasks.create_task(link.run(), name=f"link {link.name}")
+                for link in self._links():
+                    tasks.create_task(link.run(), name=f"link {link.name}")
                 _tune_interpreter()
                 self.notifier.ready("serving")
                 logger.info("serving", host=config.listener.host, port=config.listener.port)
                 await self._stop.wait()
                 self.notifier.stopping("stopping")
                 logger.info("stopping")
-                async with asyncio.timeout(STOP_S):
-                    await self._wind_down()
+                try:
+                    async with asyncio.timeout(STOP_S):
+                        await self._wind_down()
+                except TimeoutError:
+                    logger.warning("no orderly end in time", limit_s=STOP_S)
+                # Whoever has not said goodbye by now is waited for no more. The ends are recorded too.
+                for link in self._links():
+                    link.abort("stopped")
+                self.listener.close()
+                await self._until(lambda: not self.listener.applications, FAREWELL_S)
             cancel_ticks()
             await control.stop()
         finally:
@@ -259,15 +266,16 @@ class Daemon:
         """Take nothing more, let what is in flight be answered, say goodbye on both sides."""
         self.listener.stop_accepting()
         self.admission.draining = True
-        links = [link for carrier in self.dispatch.carriers.values() for link in carrier.links]
-        await asyncio.gather(*(link.stop() for link in links))
+        await asyncio.gather(*(link.stop() for link in self._links()))
         await self._until(lambda: not any(account.outbox.ready for account in self._reachable()), FAREWELL_S)
         await self._until(
             lambda: not any(account.outbox.in_flight for account in self._reachable()), FAREWELL_S
         )
         self.listener.unbind_all()
         await self._until(lambda: not self.listener.applications, FAREWELL_S)
-        self.listener.close()
+
+    def _links(self) -> list[Link]:
+        return [link for carrier in self.dispatch.carriers.values() for link in carrier.links]
 
     def _reachable(self) -> list[Account]:
         return [account for account in self.accounts.values() if account.sessions]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.carrier import Carrier
 from gateway.downstream import Link
-from gateway.message import FINAL, Part
+from gateway.message import QUEUED, Part
 
 Departures = list[tuple[Link, list[Part]]]
 
@@ -76,7 +76,7 @@ class Dispatch:
             within_rate = True
             while queue and room:
                 part = queue[0]
-                if part.state == FINAL:  # cancelled while it waited
+                if part.state != QUEUED:  # cancelled while it waited, or a late response told its fate
                     queue.popleft()
                 elif part.expires_us and part.expires_us <= now_us:
                     queue.popleft()
@@ -100,7 +100,7 @@ class Dispatch:
         waits = [
             max(carrier.paused_until - now, carrier.bucket.wait_s(carrier.queue[0].units, now))
             for carrier in self.carriers.values()
-            if carrier.queue and carrier.bound and not carrier.window_bound
+            if carrier.queue and carrier.bound and (now < carrier.paused_until or not carrier.window_bound)
         ]
         return min(waits, default=None)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from gateway.connection import Connection
-from gateway.message import Part
+from gateway.message import DISPATCHED, Part
 from protocol.smpp.codes import CommandId, CommandStatus, status_name
 from protocol.smpp.operations import BindState, Role
 from protocol.smpp.pdu import (
@@ -59,6 +59,9 @@ ALREADY_BOUND_WAIT_S = 15.0
 
 # How long a bind must have lasted for the next failure to count as the first again.
 STABLE_S = 10.0
+
+# How long an orderly end waits for responses. They take a second; what misses after ten will not come.
+IN_FLIGHT_S = 10.0
 
 # How long an orderly unbind may take before the socket is closed all the same.
 UNBIND_S = 3.0
@@ -140,7 +143,8 @@ class Link:
             return False
         request = connection.session.request
         for part in parts:
-            request(_SUBMIT_SM, part.body, part, now)
+            if part.state == DISPATCHED:  # no late response has told its fate meanwhile
+                request(_SUBMIT_SM, part.body, part, now)
         self._turns.write_later(connection)
         return True
 
@@ -184,7 +188,12 @@ class Link:
             self._down(f"cannot connect to {config.host}:{config.port}: {str(error) or 'timeout'}")
             return 0.0
         connection = self._connection
-        assert connection is not None
+        if connection is None:
+            return 0.0  # the carrier hung up at once
+        if self._stopping.is_set():
+            connection.close("stopped")  # stop() came while there was nothing to end
+            await self._gone.wait()
+            return 0.0
         request = _BIND_REQUESTS[config.bind](
             system_id=config.system_id.encode(),
             password=config.password,
@@ -230,7 +239,7 @@ class Link:
         connection = self._connection
         if connection is None:
             return
-        deadline = self._turns.now + self.config.response_timeout_s
+        deadline = self._turns.now + min(self.config.response_timeout_s, IN_FLIGHT_S)
         while connection.session.bound and self.in_flight() and self._turns.now < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # the end is not the hot path, and an event for it would be on it
         if connection.session.bound:
@@ -241,6 +250,11 @@ class Link:
             except TimeoutError:
                 logger.warning("carrier did not answer unbind", link=self.name)
         connection.close("stopped")
+
+    def abort(self, reason: str) -> None:
+        """End the connection at once; what is in flight is uncertain then."""
+        if self._connection is not None:
+            self._connection.abort(reason)
 
     # -- events ---------------------------------------------------------------------------------------------
 

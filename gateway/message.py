@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Octets of the log's identity that begin each message id, so that ids of two gateways never meet.
 IDENTITY_OCTETS = 3
 
+_HEXADECIMAL = frozenset(b"0123456789abcdef")
+
 
 class PartState(IntEnum):
     """Where a part stands.  It only moves forward, except that a certain failure to send, or a decision to
@@ -97,7 +99,6 @@ class MessageIds:
         digits = text[len(prefix) :].lower()
         if text[: len(prefix)].lower() != prefix or len(digits) != 10:
             return None
-        try:
-            return int(digits, 16)
-        except ValueError:
+        if not _HEXADECIMAL.issuperset(digits):  # int() takes signs, blanks and underscores too
             return None
+        return int(digits, 16)

@@ -38,7 +38,7 @@ class OpenParts:
     def dispatched(self, part: Part, link: int, now_us: int) -> None:
         """An intent to send names the part."""
         if part.state == UNCERTAIN:
-            part.carrier.correlation.remove_uncertain(part)
+            part.carrier.correlation.remove_unnamed(part)
         part.state = DISPATCHED
         part.link = link
         part.attempts += 1
@@ -47,39 +47,40 @@ class OpenParts:
     def requeued(self, part: Part) -> None:
         """The part is certainly not with the carrier (withdrawn, refused for now), or is to be sent again."""
         if part.state == UNCERTAIN:
-            part.carrier.correlation.remove_uncertain(part)
+            part.carrier.correlation.remove_unnamed(part)
         part.state = QUEUED
 
     def sent(self, part: Part, carrier_id: bytes) -> None:
         """The carrier has taken the part.  A later id of the same part (a resent one) is known beside the
         earlier one, so that a receipt for either finds it.
 
-        A carrier that answers well and names no id leaves the part uncertain: only its destination can tell
-        its receipt from others.
+        A carrier may answer well and name no id: then only the destination can tell the part's receipt from
+        others, as if it were uncertain; but it is never sent again.
         """
-        if not carrier_id:
-            if part.state == DISPATCHED:
-                self.uncertain(part)
-            return
-        if part.state == UNCERTAIN:
-            part.carrier.correlation.remove_uncertain(part)
+        correlation = part.carrier.correlation
+        if part.state == UNCERTAIN or (part.state == SENT and not part.carrier_id):
+            correlation.remove_unnamed(part)
         if part.state != FINAL:
             part.state = SENT
             part.body = b""
+        if not carrier_id:
+            if part.state == SENT and not part.carrier_id:
+                correlation.add_unnamed(part)
+            return
         if part.carrier_id:
             part.earlier_ids += (part.carrier_id,)
         part.carrier_id = carrier_id
-        part.carrier.correlation.learn(part)
+        correlation.learn(part)
 
     def uncertain(self, part: Part) -> None:
         """No response came; nobody knows whether the carrier has the part."""
         part.state = UNCERTAIN
-        part.carrier.correlation.add_uncertain(part)
+        part.carrier.correlation.add_unnamed(part)
 
     def finish(self, part: Part, message_state: int, error: bytes, now_us: int) -> None:
         """The part has its final outcome; it stays known for a while."""
-        if part.state == UNCERTAIN:
-            part.carrier.correlation.remove_uncertain(part)
+        if part.state == UNCERTAIN or not part.carrier_id:
+            part.carrier.correlation.remove_unnamed(part)
         part.state = FINAL
         part.body = b""
         part.message_state = message_state

@@ -22,6 +22,7 @@ BEHIND_MAX = 5_000_000
 # Waits before a report that the application refused for the moment is offered again.
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 60.0
+_RETRY_DOUBLINGS = 6  # 64 s, which is beyond the maximum
 
 
 class Report(msgspec.Struct, gc=False, eq=False):
@@ -63,8 +64,9 @@ class Outbox:
         return len(self._behind) >= BEHIND_MAX
 
     def put(self, report: Report) -> None:
-        """A report has become durable."""
-        if self._behind or self.refilling or len(self.ready) >= self._ready_max:
+        """A report has become durable.  It does not wait for those behind: what is read back from the
+        evidence comes more slowly than receipts do at full load, and no receipt depends on another."""
+        if len(self.ready) >= self._ready_max:
             self.put_behind(report.index, report.number)
         else:
             self.ready.append(report)
@@ -107,7 +109,7 @@ class Outbox:
     def delay(self, report: Report, now: float) -> None:
         """Offer the report again later: the application is busy."""
         self.in_flight.pop(report.index, None)
-        wait_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2**report.attempts)
+        wait_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(report.attempts, _RETRY_DOUBLINGS))
         report.attempts += 1
         heappush(self._delayed, (now + wait_s, next(self._tie), report))
 

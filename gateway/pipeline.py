@@ -20,7 +20,7 @@ from gateway.account import Account
 from gateway.admission import Admission, Admitted, Refusal, expiry
 from gateway.carrier import Carrier
 from gateway.connection import Connection
-from gateway.correlation import MISMATCH, UNCERTAIN_DESTINATION, WaitingReceipt
+from gateway.correlation import MISMATCH, UNCERTAIN_DESTINATION, WaitingReceipt, receipt_in
 from gateway.denials import Denials
 from gateway.dispatch import Departures, Dispatch
 from gateway.downstream import Link
@@ -38,7 +38,7 @@ from protocol.smpp.codec import encode as encode_pdu
 from protocol.smpp.codec_fast import submit_body_with_registered_delivery
 from protocol.smpp.codes import CommandId, CommandStatus, MessageState, TlvTag
 from protocol.smpp.pdu import DataSm, DeliverSm, ReplaceSm, SubmitSm
-from protocol.smpp.receipt import Receipt, is_final, read_receipt
+from protocol.smpp.receipt import Receipt, is_final
 from storage import records
 from storage.log import EvidenceLog
 from storage.records import encode
@@ -306,11 +306,14 @@ class Pipeline:
 
     def _withdraw(self, link: Link, parts: list[Part]) -> None:
         """The link went down between intent and effect: these parts certainly did not leave."""
+        # A late response to an earlier attempt may have told the fate of one meanwhile.
+        parts = [part for part in parts if part.state == DISPATCHED]
+        if not parts:
+            return
         numbers = [part.number for part in parts]
         self._log.append(encode(records.Withdrawn(self._turns.now_us, numbers, f"{link.name} is down")))
         for part in parts:
-            if part.state == DISPATCHED:
-                self._requeue(part)
+            self._requeue(part)
 
     def _requeue(self, part: Part) -> None:
         self._open.requeued(part)
@@ -331,22 +334,29 @@ class Pipeline:
         if command_status == _ROK:
             carrier.took()
             self.dispatch_to_response.observe((now_us - part.dispatched_us) * 1e-6)
-            self._open.sent(part, carrier_id)
             self._log.append(encode(records.Sent(part.number, now_us, link.index, carrier_id)))
-            if carrier.correlation.waiting:
-                for waiting, how in carrier.correlation.waiting_for(part):
+            self._open.sent(part, carrier_id)
+            correlation = carrier.correlation
+            if correlation.waiting:
+                for waiting, how in (
+                    correlation.waiting_for(part)
+                    if carrier_id
+                    else correlation.waiting_for_unnamed(part, carrier.in_flight)
+                ):
                     self._match(part, waiting, how)
             return
         carrier.refused[command_status] += 1
         busy = command_status in _BUSY
-        # A late refusal speaks of an attempt that may not be the part's last one.
-        final = not busy and part.state == (UNCERTAIN if late else DISPATCHED)
+        # A late refusal may speak of an attempt that is not the part's last one, or come when the carrier is
+        # known to have the part.
+        moot = part.state != (UNCERTAIN if late else DISPATCHED)
+        final = not (busy or moot)
         index = self._log.append(
-            encode(records.Refused(part.number, now_us, link.index, command_status, final))
+            encode(records.Refused(part.number, now_us, link.index, command_status, final, moot))
         )
         if final:
             self._end(part, _REJECTED, b"%03X" % command_status, index)
-        elif busy and part.state in (DISPATCHED, UNCERTAIN):
+        elif not moot:
             carrier.pause(self._turns.now)
             self._requeue(part)
 
@@ -364,7 +374,7 @@ class Pipeline:
         """Wait for the fate of a part to show, or send it again, as its account wishes."""
         self._open.uncertain(part)
         carrier = part.carrier
-        for waiting, how in carrier.correlation.waiting_for_uncertain(part, carrier.in_flight):
+        for waiting, how in carrier.correlation.waiting_for_unnamed(part, carrier.in_flight):
             self._match(part, waiting, how)
         if part.state == UNCERTAIN and part.account.config.uncertain == "resend":
             self._requeue(part)
@@ -386,10 +396,11 @@ class Pipeline:
         submit.tlvs = kept + tuple(tlv for tlv in pdu.tlvs if tlv[0] == _MESSAGE_PAYLOAD)
         frame = encode_pdu(submit)
         index = self._log.next_index
-        self._log.append(encode(records.Replaced(part.number, now_us, self._sealer.seal(index, frame[16:]))))
+        sealed = self._sealer.seal(index, frame[16:])
+        wish, expires_us = pdu.registered_delivery, expires or part.expires_us
+        self._log.append(encode(records.Replaced(part.number, now_us, sealed, wish, expires_us)))
         part.body = body_for_carrier(submit, frame)
-        part.registered_delivery = pdu.registered_delivery
-        part.expires_us = expires or part.expires_us
+        part.registered_delivery, part.expires_us = wish, expires_us
         return None
 
     def finish(self, part: Part, message_state: int, source: str, reason: str, who: str) -> None:
@@ -459,9 +470,7 @@ class Pipeline:
     def delivered(self, link: Link, connection: Connection, pdu: DeliverSm | DataSm, frame: bytes) -> None:
         """A deliver_sm or data_sm from a carrier: record it, answer it once the record is durable."""
         if pdu.esm_class & _MESSAGE_TYPE in _RECEIPT_TYPES:
-            text = pdu.short_message if isinstance(pdu, DeliverSm) else b""
-            receipt = read_receipt(text, pdu.tlvs)
-            self._receipt(link, pdu, receipt, frame)
+            self._receipt(link, pdu, receipt_in(pdu), frame)
         else:
             self._reply(link, pdu, frame)
         self._effects.answers.append(
@@ -480,11 +489,9 @@ class Pipeline:
             addresses += (normalise(pdu.destination_addr),)
             part, how = correlation.find(receipt, addresses)
         if part is None and how != MISMATCH:
-            part = correlation.find_uncertain(addresses, carrier.in_flight)
+            part = correlation.find_unnamed(addresses, carrier.in_flight)
             how = UNCERTAIN_DESTINATION
         final = is_final(receipt)
-        if final and not receipt.message_state:
-            receipt.message_state = _UNDELIVERABLE  # a carrier's own code is its reason for not delivering
         ends = final and part is not None and part.state != FINAL
         index = self._record_receipt(link, part, receipt, addresses[0], frame, ends=ends)
         if part is not None:
@@ -535,13 +542,13 @@ class Pipeline:
         """Let a receipt change the state of its part; states only move forward (field lesson 8)."""
         state = receipt.message_state
         part.carrier.receipts[state] += 1
-        if part.state in (DISPATCHED, UNCERTAIN):  # found without its response: the receipt brings the id
+        if not part.carrier_id or part.state in (DISPATCHED, UNCERTAIN):  # the receipt brings the id
             self._open.sent(part, receipt.message_id)
         if part.state == FINAL:
             return  # a duplicate, or an afterthought: it is in the evidence, and the application has heard
         now_us = self._turns.now_us
         if final:
-            self._open.finish(part, state, receipt.err, now_us)
+            self._open.finish(part, state, receipt.err or receipt.network_error_code, now_us)
             self.submit_to_receipt.observe((now_us - part.accepted_us) * 1e-6)
         if wanted(part.registered_delivery, state, final=final):
             report = self.reports.of_receipt(part, receipt, index, now_us, final=final)

@@ -16,7 +16,7 @@ import structlog
 
 from gateway.account import Account
 from gateway.carrier import Carrier
-from gateway.correlation import WaitingReceipt
+from gateway.correlation import MISMATCH, WaitingReceipt, receipt_in
 from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN, Part, address_fields
 from gateway.number_plan import normalise
 from gateway.open_parts import FINISHED_MAX, OpenParts
@@ -26,7 +26,7 @@ from protocol.smpp.codec import decode
 from protocol.smpp.codes import MessageState
 from protocol.smpp.errors import PduError
 from protocol.smpp.pdu import DataSm, DeliverSm
-from protocol.smpp.receipt import Receipt, is_final
+from protocol.smpp.receipt import is_final
 from storage import records
 from storage.errors import ContentErased
 from storage.seal import Sealer
@@ -40,6 +40,7 @@ class Fate(msgspec.Struct, gc=False):
     """What the evidence says of one part so far."""
 
     accepted: records.Accepted
+    carrier: str  # to which it was dispatched last, or routed
     state: int = QUEUED
     link: int = 0
     attempts: int = 0
@@ -48,6 +49,8 @@ class Fate(msgspec.Struct, gc=False):
     message_state: int = 0
     error: bytes = b""
     final_us: int = 0
+    registered_delivery: int = 0
+    expires_us: int = 0
     content: bytes = b""  # sealed; of the Accepted, or of the last Replaced
     content_index: int = 0
 
@@ -91,20 +94,28 @@ class Fold:
         return self.open.get(number) or self.finished.get(number)
 
     def _accepted(self, index: int, record: records.Accepted) -> None:
-        self.open[index] = Fate(record, content=record.content, content_index=index)
+        self.open[index] = Fate(
+            record,
+            record.carrier,
+            registered_delivery=record.registered_delivery,
+            expires_us=record.expires_us,
+            content=record.content,
+            content_index=index,
+        )
 
     def _dispatched(self, _: int, record: records.Dispatched) -> None:
-        for _carrier, link, numbers in record.intents:
+        for carrier, link, numbers in record.intents:
             for number in numbers:
                 if fate := self.open.get(number):
                     fate.state = DISPATCHED
-                    fate.link = link
+                    fate.carrier, fate.link = carrier, link
                     fate.attempts += 1
                     fate.dispatched_us = record.time_us
 
     def _withdrawn(self, _: int, record: records.Withdrawn) -> None:
         for number in record.numbers:
-            if fate := self.open.get(number):
+            fate = self.open.get(number)
+            if fate is not None and fate.state == DISPATCHED:
                 fate.state = QUEUED
 
     def _sent(self, _: int, record: records.Sent) -> None:
@@ -113,7 +124,7 @@ class Fold:
 
     def _learn(self, fate: Fate, carrier_id: bytes) -> None:
         if fate.state != FINAL:
-            fate.state = SENT if carrier_id else UNCERTAIN
+            fate.state = SENT
         fate.carrier_ids += (carrier_id,)
 
     def _refused(self, index: int, record: records.Refused) -> None:
@@ -124,7 +135,7 @@ class Fold:
             self._finish(
                 index, record.number, fate, _REJECTED, b"%03X" % record.command_status, record.time_us
             )
-        elif fate.state in (DISPATCHED, UNCERTAIN):
+        elif not record.moot:
             fate.state = QUEUED
 
     def _uncertain(self, _: int, record: records.Uncertain) -> None:
@@ -137,22 +148,22 @@ class Fold:
             if record.carrier_id:
                 self.waiting[index] = record
         else:
-            self._settle(index, record.number, record, ends=record.final)
+            self._settle(index, record.number, record, record.time_us, ends=record.final)
 
     def _matched(self, index: int, record: records.Matched) -> None:
         receipt = self.waiting.pop(record.receipt, None)
         if receipt is not None:
-            self._settle(index, record.number, receipt, ends=record.final)
+            self._settle(index, record.number, receipt, record.time_us, ends=record.final)
 
-    def _settle(self, index: int, number: int, record: records.Receipt, *, ends: bool) -> None:
+    def _settle(self, index: int, number: int, record: records.Receipt, time_us: int, *, ends: bool) -> None:
         fate = self.open.get(number)
         if fate is None:
             return  # finished before: a duplicate
-        if fate.state in (DISPATCHED, UNCERTAIN):
+        if fate.state in (DISPATCHED, UNCERTAIN) or not any(fate.carrier_ids):
             self._learn(fate, record.carrier_id)
         if ends:
-            self._finish(index, number, fate, record.message_state, record.err, record.time_us)
-        elif wanted(fate.accepted.registered_delivery, record.message_state, final=False):
+            self._finish(index, number, fate, record.message_state, record.err, time_us)
+        elif wanted(fate.registered_delivery, record.message_state, final=False):
             self.unreported[index] = (fate.accepted.account, number)
 
     def _finish(
@@ -164,7 +175,7 @@ class Fold:
         self.finished[number] = fate
         if len(self.finished) > FINISHED_MAX:
             self.finished.popitem(last=False)
-        if wanted(fate.accepted.registered_delivery, message_state, final=True):
+        if wanted(fate.registered_delivery, message_state, final=True):
             self.unreported[index] = (fate.accepted.account, number)
 
     def _reply(self, index: int, record: records.Reply) -> None:
@@ -178,6 +189,7 @@ class Fold:
     def _replaced(self, index: int, record: records.Replaced) -> None:
         if fate := self.open.get(record.number):
             fate.content, fate.content_index = record.content, index
+            fate.registered_delivery, fate.expires_us = record.registered_delivery, record.expires_us
 
     def _reported(self, _: int, record: records.Reported) -> None:
         self.unreported.pop(record.record, None)
@@ -243,7 +255,7 @@ class Restoration:
             return None
         pdu = submit_of_body(body)
         source_field, destination_field = address_fields(pdu, body)
-        carrier = self._carrier_of(accepted.carrier)
+        carrier = self._carrier_of(fate.carrier)
         part = Part(
             number,
             accepted.message or number,
@@ -253,10 +265,10 @@ class Restoration:
             source_field,
             destination_field,
             body_for_carrier(pdu, bytes(16) + body),
-            pdu.registered_delivery,
+            fate.registered_delivery,
             accepted.parts,
             accepted.time_us,
-            accepted.expires_us,
+            fate.expires_us,
         )
         self._open.add(part)
         if fate.attempts:
@@ -266,7 +278,7 @@ class Restoration:
             self._open.sent(part, carrier_id)
         if fate.state == FINAL:
             self._open.finish(part, fate.message_state, fate.error, fate.final_us)
-        elif fate.state == UNCERTAIN and part.state != UNCERTAIN:
+        elif fate.state == UNCERTAIN:
             self._open.uncertain(part)
         elif fate.state == QUEUED:
             self._open.requeued(part)
@@ -280,14 +292,9 @@ class Restoration:
         except (ContentErased, PduError):
             return
         assert isinstance(pdu, DeliverSm | DataSm)
-        receipt = Receipt(
-            record.carrier_id,
-            record.stat,
-            record.err,
-            record.submit_date,
-            record.done_date,
-            message_state=record.message_state,
-        )
+        receipt = receipt_in(pdu)
+        assert receipt is not None
         addresses = (normalise(pdu.source_addr), normalise(pdu.destination_addr))
-        waiting = WaitingReceipt(index, record.time_us, receipt, addresses, is_final(receipt))
-        self._carrier_of(record.carrier).correlation.wait(waiting)
+        correlation = self._carrier_of(record.carrier).correlation
+        if correlation.find(receipt, addresses)[1] != MISMATCH:
+            correlation.wait(WaitingReceipt(index, record.time_us, receipt, addresses, is_final(receipt)))

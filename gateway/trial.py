@@ -6,11 +6,9 @@ their passwords are made up on the spot.
 
 from __future__ import annotations
 
-import ctypes
 import http.client
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -34,9 +32,6 @@ CARRIER_SYSTEM_ID: Final = "gw"
 _READY_S: Final = 60.0
 _END_S: Final = 30.0
 _LOOK_S: Final = 0.02
-
-_LINE_OCTETS_MAX: Final = 1 << 28
-_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
 class TrialError(Exception):
@@ -157,27 +152,20 @@ class Child:
         log: Path,
         *,
         cores: Collection[int] = (),
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         """`cores`: those it may run on; none: all."""
 
-        def prepare() -> None:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if cores:
-                os.sched_setaffinity(0, cores)
-
+        leash = [sys.executable, "-m", "gateway.leash", ",".join(map(str, cores))]
         self.name = name
         self.log = log
         self._rest = b""
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
-                command,
+                [*leash, *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
-                preexec_fn=prepare,
-                env={**os.environ, **(environment or {})},
             )
 
     @property

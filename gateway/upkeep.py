@@ -38,7 +38,7 @@ WAITING_H = 6
 SWEEP_PARTS = 5_000
 
 # Reports read back from the evidence at a time, for one account: some 50 ms on the thread that does it.
-REFILL_REPORTS = 2_000
+REFILL_REPORTS = 500
 
 TICKS_A_SECOND = round(1 / TICK_S)
 
@@ -91,7 +91,8 @@ class Upkeep:
         turns.schedule()
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._rebuilder.close()
 
     def _each_second(self, now: float) -> None:
         self._alive()
@@ -122,21 +123,32 @@ class Upkeep:
 
     def _refill(self) -> None:
         for account in self._accounts.values():
-            outbox = account.outbox
-            indexes = outbox.next_behind(REFILL_REPORTS)
-            if indexes and indexes[-1] <= self._log.durable_index:
-                outbox.refilling = True
-                future = self._threads.submit(self._rebuilder.rebuild, account, indexes)
-                future.add_done_callback(self._on_rebuilt(account, len(indexes)))
+            self._refill_account(account)
+
+    def _refill_account(self, account: Account) -> None:
+        outbox = account.outbox
+        indexes = outbox.next_behind(REFILL_REPORTS)
+        if indexes and indexes[-1] <= self._log.durable_index:
+            outbox.refilling = True
+            future = self._threads.submit(self._rebuilder.rebuild, account, indexes)
+            future.add_done_callback(self._on_rebuilt(account, len(indexes)))
 
     def _on_rebuilt(self, account: Account, taken: int) -> Callable[[Future[list[Report]]], None]:
         def refill(reports: list[Report]) -> None:
             account.outbox.refilling = False
             account.outbox.refill(reports, taken)
             self._pipeline.pump(account)
+            self._refill_account(account)
+
+        def fail(error: BaseException) -> None:
+            raise error  # on the loop, where an error of ours ends the process
 
         def done(future: Future[list[Report]]) -> None:
-            if not future.cancelled():
+            if future.cancelled():
+                return
+            if (error := future.exception()) is not None:
+                self._loop.call_soon_threadsafe(fail, error)
+            else:
                 self._loop.call_soon_threadsafe(refill, future.result())
 
         return done

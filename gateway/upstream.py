@@ -350,7 +350,7 @@ class Listener:
                 application.connection.close("stopping")
 
     def close(self) -> None:
-        """Close what is left."""
+        """Close what is left; a peer that does not read would hold an orderly close for ever."""
         for application in list(self.applications):
-            application.connection.close("stopping")
+            application.connection.abort("stopping")
         self._verifiers.shutdown(wait=False, cancel_futures=True)

@@ -259,7 +259,7 @@ class History:
     def _on_refused(self, index: int, record: Refused) -> None:
         self._set(index, _REPORTABLE)
         state = self._dispatched_part(index, record.number, "a refusal")
-        if state is not None:
+        if state is not None and not record.moot:
             self._uncertain.discard(record.number)
             state &= ~(_INTENT_OPEN | _UNCERTAIN)
             self._set(record.number, state)

@@ -144,7 +144,8 @@ class Refused(Record, tag=10):
     time_us: int
     link: int
     command_status: int
-    final: bool  # True: this ends the part; False: it will be tried again
+    final: bool  # True: this ends the part; False: it will be tried again, unless `moot`
+    moot: bool = False  # True: late, of an attempt that the part's fate does not hang on; it changes nothing
 
 
 class Uncertain(Record, tag=11):
@@ -210,11 +211,13 @@ class Outcome(Record, tag=15):
 
 
 class Replaced(Record, tag=16):
-    """replace_sm: this content takes the place of the part's former one."""
+    """replace_sm: this content, and what else is here, takes the place of the part's former one."""
 
     number: int
     time_us: int
     content: bytes  # sealed submit_sm body
+    registered_delivery: int = 0
+    expires_us: int = 0
 
 
 class Reported(Record, tag=17):

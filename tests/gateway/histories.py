@@ -1,6 +1,6 @@
 """Scripted histories of a gateway: what may happen to messages, told step by step.
 
-Each is driven by the test of its behaviour elsewhere; here they are material for the crash after every record.
+Each behaviour has its own test elsewhere; here they are material for the crash after every record.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from protocol.smpp.pdu import (
     SubmitMulti,
 )
 from tests.gateway.peers import SOURCE, receipt, submit_sm
-from tests.gateway.world import MOBILE, MOBILE_2, UNICOM, World, account, carrier
+from tests.gateway.world import MOBILE, MOBILE_2, World, account, carrier
 
 
 def delivered(world: World) -> None:
@@ -96,6 +96,17 @@ def late_answer_to_what_waits_to_be_resent(world: World) -> None:
     world.wait(10.0)
     carrier.answer(request, b"17")
     world.wait(100.0)
+    carrier.deliver(receipt(b"17", MOBILE))
+    application.reports()
+
+
+def late_answer_between_intent_and_effect(world: World) -> None:
+    carrier, application = world.connect(), world.application()
+    application.submit(MOBILE)
+    (request,) = carrier.taken()
+    world.tick(10.0)
+    world.turn()
+    carrier.answer(request, b"17")
     carrier.deliver(receipt(b"17", MOBILE))
     application.reports()
 
@@ -201,10 +212,16 @@ def replaced_and_cancelled(world: World) -> None:
 def many_ways_to_submit(world: World) -> None:
     carrier, application = world.connect(), world.application()
     addresses = tuple(SmeAddress(1, 1, number) for number in (MOBILE, b"95555", MOBILE_2))
-    application.ask(SubmitMulti(source_addr=SOURCE, dest_address=addresses, registered_delivery=1))
+    application.ask(
+        SubmitMulti(
+            source_addr=SOURCE, dest_address=addresses, registered_delivery=1, short_message=b"to all"
+        )
+    )
     payload = ((int(TlvTag.MESSAGE_PAYLOAD), b"\x4f\x60" * 100),)
     application.ask(
-        DataSm(source_addr=SOURCE, destination_addr=MOBILE, data_coding=8, registered_delivery=3, tlvs=payload)
+        DataSm(
+            source_addr=SOURCE, destination_addr=MOBILE, data_coding=8, registered_delivery=3, tlvs=payload
+        )
     )
     application.ask(submit_sm(MOBILE, source_addr=b"95555"))
     for number, request in enumerate(carrier.taken()):
@@ -212,7 +229,11 @@ def many_ways_to_submit(world: World) -> None:
     for number, destination in enumerate((MOBILE, MOBILE_2, MOBILE)):
         error = ((int(TlvTag.NETWORK_ERROR_CODE), b"\x03\x00\x21"), (int(TlvTag.MESSAGE_STATE), b"\2"))
         text = b"id:%d stat:DELIVRD" % (50 + number)
-        carrier.deliver(receipt(b"", destination, short_message=text, tlvs=error))
+        carrier.deliver(
+            DeliverSm(
+                source_addr=destination, destination_addr=SOURCE, esm_class=4, short_message=text, tlvs=error
+            )
+        )
     application.reports()
 
 
@@ -286,6 +307,7 @@ HISTORIES: Final = (
     History(late_answers),
     History(late_answers, _RESENDS),
     History(late_answer_to_what_waits_to_be_resent, _RESENDS),
+    History(late_answer_between_intent_and_effect, _RESENDS),
     History(answered_without_an_id),
     History(answered_without_an_id, _RESENDS),
     History(receipt_before_response),

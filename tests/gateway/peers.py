@@ -27,7 +27,11 @@ from protocol.smpp.session import BindRequest, Session
 from protocol.smpp.timers import TimerSettings
 
 SOURCE: Final = b"10639110"
-_BINDS: Final[dict[str, type[BindRequest]]] = {"transceiver": BindTransceiver, "transmitter": BindTransmitter, "receiver": BindReceiver}
+_BINDS: Final[dict[str, type[BindRequest]]] = {
+    "transceiver": BindTransceiver,
+    "transmitter": BindTransmitter,
+    "receiver": BindReceiver,
+}
 _PATIENT: Final = TimerSettings(bind_s=inf, enquire_link_s=inf, response_s=inf)
 
 PduType = TypeVar("PduType", bound=Pdu)
@@ -143,8 +147,9 @@ class ApplicationPeer(Peer):
     def __init__(self, loop: Clock, settle: Callable[[], None]) -> None:
         super().__init__(Role.ESME, loop, settle)
 
-    def bind(self, system_id: str, kind: str) -> None:
-        self.session.bind(_BINDS[kind](system_id=system_id.encode()), self._loop.now)
+    def bind(self, system_id: str, kind: str, version: int) -> None:
+        request = _BINDS[kind](system_id=system_id.encode(), interface_version=version)
+        self.session.bind(request, self._loop.now)
         self.flush()
 
     def submit(self, destination: bytes, **fields: Any) -> bytes:

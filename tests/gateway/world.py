@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -28,7 +29,9 @@ from gateway.pipeline import Effects, Pipeline
 from gateway.rebuild import Rebuilder
 from gateway.recovery import Fold, Restoration
 from gateway.turns import Turns
+from gateway.upkeep import TICKS_A_SECOND, Upkeep
 from gateway.upstream import Listener
+from protocol.smpp.pdu import DeliverSm
 from protocol.smpp.session import BindRequest
 from storage import records
 from storage.history import History, VerifyReport
@@ -156,6 +159,15 @@ class ScriptedLog:
         return [(fault.index, fault.reason) for fault in report.faults]
 
 
+class SameThread(ThreadPoolExecutor):
+    """Does at once what others do beside the loop."""
+
+    def submit(self, call: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(call(*arguments, **named))
+        return future
+
+
 class OpenListener(Listener):
     """Grants every bind of a known account at once: passwords have their own tests."""
 
@@ -252,9 +264,22 @@ class World:
         )
         for owner in self.dispatch.carriers.values():
             owner.links = [
-                Link(owner, index, self.pipeline, self.turns) for index in range(owner.config.sessions)
+                Link(owner.config, index, self.pipeline, self.turns) for index in range(owner.config.sessions)
             ]
         self.rebuilder = ScriptedRebuilder(self.log, self)
+        self.upkeep = Upkeep(
+            cast(asyncio.AbstractEventLoop, self.loop),
+            self.turns,
+            cast(EvidenceLog, self.log),
+            self.open_parts,
+            self.accounts,
+            self.dispatch,
+            self.pipeline,
+            self.listener,
+            self.rebuilder,
+            lambda: None,
+        )
+        self.upkeep._threads = SameThread()
         if not self.log.entries:
             self.log.append(records.encode(sealer.open_key(self.turns.now_us)))
         self.fold = Fold()
@@ -274,14 +299,16 @@ class World:
 
     # -- peers ----------------------------------------------------------------------------------------------
 
-    def application(self, system_id: str = "hukou", *, bind: str = "transceiver") -> ApplicationPeer:
+    def application(
+        self, system_id: str = "hukou", *, bind: str = "transceiver", version: int = 0x34
+    ) -> ApplicationPeer:
         """An application that has bound; what led there is on disk."""
         peer = ApplicationPeer(self.loop, self.settle)
         self._connect(peer, self.listener._make_connection())
-        peer.bind(system_id, bind)
+        peer.bind(system_id, bind, version)
         self.settle()
         assert peer.session.bound
-        peer.heard.clear()
+        peer.heard = [pdu for pdu in peer.heard if isinstance(pdu, DeliverSm)]
         return peer
 
     def connect(self, name: str = "cmcc", index: int = 0) -> CarrierPeer:
@@ -323,17 +350,15 @@ class World:
         assert not self.log.faults()
 
     def wait(self, seconds: float) -> None:
-        """Time passes; timers of the loop, of links and of sessions ring at its end."""
-        self.loop.now += seconds
-        now = self.turns.begin()
-        self.listener.tick(now)
-        for owner in self.dispatch.carriers.values():
-            for link in owner.links:
-                link.tick(now)
-        for application_account in self.accounts.values():
-            application_account.outbox.wake(now)
-            self.pipeline.pump(application_account)
+        """Time passes, and what it brings comes to rest."""
+        self.tick(seconds)
         self.settle()
+
+    def tick(self, seconds: float) -> None:
+        """Time passes; at its end everything rings that rings within a second, and a turn is due."""
+        self.loop.now += seconds
+        for _ in range(TICKS_A_SECOND):
+            self.upkeep.tick()
 
     # -- what can be seen -----------------------------------------------------------------------------------
 

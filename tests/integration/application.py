@@ -62,6 +62,7 @@ class Application:
         self.socket = socket.create_connection((HOST, port), timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.deliveries: list[DeliverSm] = []
+        self.answers = True  # whether deliver_sm is answered
         self._timeout_s = timeout_s
         self._frames = FrameBuffer()
         self._read: list[bytes] = []
@@ -87,7 +88,8 @@ class Application:
         pdu = decode(self._read.pop(0))
         if isinstance(pdu, DeliverSm):
             self.deliveries.append(pdu)
-            self.socket.sendall(encode(DeliverSmResp(pdu.sequence_number)))
+            if self.answers:
+                self.socket.sendall(encode(DeliverSmResp(pdu.sequence_number)))
         elif isinstance(pdu, EnquireLink):
             self.socket.sendall(encode(EnquireLinkResp(pdu.sequence_number)))
         elif isinstance(pdu, Unbind):

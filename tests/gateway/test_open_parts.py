@@ -1,0 +1,146 @@
+"""Every change of state of a part: what it leaves in the part, the table and the index of its carrier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from gateway import open_parts as module
+from gateway.account import Account
+from gateway.carrier import Carrier
+from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN, Part
+from gateway.open_parts import OpenParts
+from protocol.smpp.receipt import Receipt
+from tests.gateway.world import MOBILE, account, carrier
+
+CARRIER, ACCOUNT = Carrier(carrier(), 1000, 0.0), Account(account(), 1000, 0.0)
+
+
+def new_part(number: int, at: Carrier = CARRIER) -> Part:
+    return Part(number, number, ACCOUNT, at, MOBILE, b"source", b"destination", b"body", 1, 1, 5, 0)
+
+
+Step = Callable[[OpenParts, Part], None]
+
+
+def dispatched(parts: OpenParts, part: Part) -> None:
+    parts.dispatched(part, 1, 17)
+
+
+def requeued(parts: OpenParts, part: Part) -> None:
+    parts.requeued(part)
+
+
+def uncertain(parts: OpenParts, part: Part) -> None:
+    parts.uncertain(part)
+
+
+def sent(parts: OpenParts, part: Part) -> None:
+    parts.sent(part, b"17")
+
+
+def sent_again(parts: OpenParts, part: Part) -> None:
+    parts.sent(part, b"18")
+
+
+def sent_unnamed(parts: OpenParts, part: Part) -> None:
+    parts.sent(part, b"")
+
+
+def finished(parts: OpenParts, part: Part) -> None:
+    parts.finish(part, 2, b"000", 99)
+
+
+class Case(NamedTuple):
+    steps: tuple[Step, ...]
+    state: int
+    attempts: int = 0
+    body: bytes = b"body"
+    ids: tuple[bytes, ...] = ()  # by which the carrier's receipts find it
+    unnamed: bool = False  # found by its destination
+    uncertain: bool = False  # listed for operators
+
+
+CASES = [
+    Case((), QUEUED),
+    Case((dispatched,), DISPATCHED, 1),
+    Case((dispatched, requeued), QUEUED, 1),
+    Case((dispatched, requeued, dispatched), DISPATCHED, 2),
+    Case((dispatched, sent), SENT, 1, b"", (b"17",)),
+    Case((dispatched, sent, finished), FINAL, 1, b"", (b"17",)),
+    Case((dispatched, uncertain), UNCERTAIN, 1, unnamed=True, uncertain=True),
+    Case((dispatched, uncertain, requeued), QUEUED, 1),
+    Case((dispatched, uncertain, dispatched), DISPATCHED, 2),
+    Case((dispatched, uncertain, sent), SENT, 1, b"", (b"17",)),
+    Case((dispatched, uncertain, sent, sent_again), SENT, 1, b"", (b"17", b"18")),
+    Case((dispatched, uncertain, finished), FINAL, 1, b""),
+    Case((dispatched, uncertain, requeued, sent), SENT, 1, b"", (b"17",)),
+    Case((dispatched, sent_unnamed), SENT, 1, b"", unnamed=True),
+    Case((dispatched, sent_unnamed, sent_unnamed), SENT, 1, b"", unnamed=True),
+    Case((dispatched, sent_unnamed, sent), SENT, 1, b"", (b"17",)),
+    Case((dispatched, sent_unnamed, finished), FINAL, 1, b""),
+    Case((dispatched, uncertain, sent_unnamed), SENT, 1, b"", unnamed=True),
+    Case((dispatched, sent, sent_unnamed), SENT, 1, b"", (b"17",)),
+    Case((dispatched, sent, finished, sent_again), FINAL, 1, b"", (b"17", b"18")),
+    Case((finished,), FINAL, 0, b""),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(step.__name__ for step in case.steps))
+def test_a_part_passes_through_its_states(case: Case) -> None:
+    at = Carrier(carrier(), 1000, 0.0)
+    parts, part = OpenParts(), new_part(4, at)
+    parts.add(part)
+    for step in case.steps:
+        step(parts, part)
+    assert (part.state, part.attempts, part.body) == (case.state, case.attempts, case.body)
+    found = [name for name in (b"17", b"18") if at.correlation.find(Receipt(name), (MOBILE,))[0] is part]
+    assert tuple(found) == case.ids
+    assert (at.correlation.find_unnamed((MOBILE,), list) is part) == case.unnamed
+    assert (at.correlation.uncertain_parts() == [part], at.correlation.uncertain) == (
+        case.uncertain,
+        int(case.uncertain),
+    )
+    assert parts.get(4) is part
+    assert (4 in parts.open, parts.oldest()) == ((False, None) if case.state == FINAL else (True, 4))
+
+
+def test_what_an_attempt_and_an_end_leave_in_the_part() -> None:
+    parts, part = OpenParts(), new_part(4)
+    parts.add(part)
+    dispatched(parts, part)
+    assert (part.link, part.dispatched_us) == (1, 17)
+    finished(parts, part)
+    assert (part.message_state, part.error, part.final_us) == (2, b"000", 99)
+
+
+def test_the_oldest_open_part_is_the_first_that_has_not_ended() -> None:
+    parts = OpenParts()
+    for number in (4, 5, 9):
+        parts.add(new_part(number))
+    assert parts.oldest() == 4
+    finished(parts, parts.open[4])
+    assert parts.oldest() == 5
+    finished(parts, parts.open[9])
+    assert parts.oldest() == 5
+
+
+def test_the_oldest_finished_part_is_forgotten_with_every_id_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FINISHED_MAX", 2)
+    at = Carrier(carrier(), 1000, 0.0)
+    at.correlation.find(Receipt(b"unknown"), ())  # from now on there is a derived index too
+    parts = OpenParts()
+    for number in (4, 5, 6):
+        part = new_part(number, at)
+        parts.add(part)
+        dispatched(parts, part)
+        parts.sent(part, b"%d" % number)
+        parts.sent(part, b"0A%d" % number)
+        finished(parts, part)
+    assert [parts.get(number) is not None for number in (4, 5, 6)] == [False, True, True]
+    assert len(at.correlation) == 4
+    for name in (b"4", b"0A4", b"a4"):
+        assert at.correlation.find(Receipt(name), (MOBILE,)) == (None, "")
+    assert at.correlation.find(Receipt(b"a5"), (MOBILE,)) == (parts.get(5), "derived")
