@@ -145,10 +145,10 @@ class OperatorCommands:
         return {"closed": len(parts)}
 
     def _decided(self, decision: _Decision) -> list[Part]:
-        """The parts a decision names; all of them must be uncertain, or nothing is done."""
+        """The parts a decision names, each once; all of them must be uncertain, or nothing is done."""
         if not decision.reason.strip():
             raise CommandError("a reason is needed: it stands in the evidence")
-        parts = []
+        parts: dict[int, Part] = {}
         for text in decision.parts:
             number = self._message_ids.number(text.encode())
             part = None if number is None else self._open.get(number)
@@ -156,8 +156,8 @@ class OperatorCommands:
                 raise CommandError(f"no part {text} is open here: `uncertain list` shows those that are")
             if part.state != UNCERTAIN:
                 raise CommandError(f"part {text} is not uncertain any more: nothing was done")
-            parts.append(part)
-        return parts
+            parts[part.number] = part
+        return list(parts.values())
 
 
 def _account_row(account: Account) -> dict[str, Any]:

@@ -131,6 +131,7 @@ class Pipeline:
         self._admission = admission
         self._dispatch = dispatch
         self._effects = Effects()
+        self._at_disk: Effects | None = None  # of the batch that is being written
         self._to_pump: set[Account] = set()
         self._committed = 0.0
         self._wake: asyncio.TimerHandle | None = None
@@ -260,12 +261,22 @@ class Pipeline:
         if not log.pending:
             self._set_wake()
             return
-        effects, self._effects = self._effects, Effects()
+        self._at_disk = effects = self._effects
+        self._effects = Effects()
         effects.departures = departures
         self._committed = turns.now
         # The moment of commitment: when this batch is on disk, release() carries out its effects; if the
         # process dies before, none of them has happened.
         log.commit(effects)
+
+    def oldest_unreleased(self) -> int | None:
+        """The oldest record that a restart needs for a report which is in no outbox yet, since the batch that
+        it stands in is not durable."""
+        unreleased = (self._at_disk, self._effects)
+        return min(
+            (report.number for effects in unreleased if effects for _, report in effects.reports),
+            default=None,
+        )
 
     def _set_wake(self) -> None:
         """Nothing is going on, yet something may wait for its rate or pause: look again when that is over."""
@@ -282,6 +293,7 @@ class Pipeline:
     def release(self, batch: object) -> None:
         """The batch is durable: answer, send, report; then commit what has gathered meanwhile."""
         assert isinstance(batch, Effects)
+        self._at_disk = None
         turns = self._turns
         now = turns.begin()
         self.commit_to_release.observe(now - self._committed)

@@ -114,7 +114,7 @@ class Upkeep:
 
     def _low_water(self) -> int:
         """The oldest record that a restart needs: of an open part, a waiting receipt, or a report."""
-        needed = [self._log.next_index, self._open.oldest()]
+        needed = [self._log.next_index, self._open.oldest(), self._pipeline.oldest_unreleased()]
         needed += [account.outbox.oldest_needed() for account in self._accounts.values()]
         needed += [carrier.correlation.oldest_waiting() for carrier in self._dispatch.carriers.values()]
         return min(index for index in needed if index is not None)

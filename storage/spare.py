@@ -131,6 +131,7 @@ class Spares:
                 self._trim_all()
                 if not self._ready:
                     self._try_to_make()
+            self._trim_all()
         except (EvidenceError, OSError) as failure:
             self._on_failure(failure)
         except (

@@ -1,10 +1,10 @@
 """Promise: whatever octets come in, before a bind or after it, the listener answers or closes; it says no
 traceback; and an honest application beside it is served as if it were alone.
 
-Exactly: on a connection whose frames stay whole, every request gets one response, with its sequence number, or
-the connection is closed; one whose framing is lost is closed. Every submit_sm of the honest application is
-answered with ESME_ROK, and every one of its receipts comes, once. When all is over the gateway stops with exit
-status 0, its log has no error in it, and its evidence verifies.
+Exactly: on a connection whose frames stay whole, every request gets one response, with its sequence number,
+or the connection is closed; one whose framing is lost is closed. Every submit_sm of the honest application is
+answered with ESME_ROK, and every one of its receipts comes, once. When all is over the gateway stops with
+exit status 0, its log has no error in it, and its evidence verifies.
 
     python -m tests.fuzz.fuzz_listener --count 100000 --seed 1
 
@@ -117,14 +117,17 @@ class Verdicts(msgspec.Struct):
     rss_after_mib: float = 0.0
 
     def text(self) -> str:
-        statuses = ", ".join(f"{status_name(status)} {count}" for status, count in self.statuses.most_common())
+        statuses = ", ".join(
+            f"{status_name(status)} {count}" for status, count in self.statuses.most_common()
+        )
         return (
             f"{self.pdus} PDUs and pieces over {self.connections} connections:"
             f" {self.answered} answered everything, {self.closed} were closed, {self.abandoned} abandoned\n"
             f"responses: {statuses}\n"
             f"honest application: {self.honest_submits} submits answered ESME_ROK and as many receipts,"
             f" slowest answer {self.honest_slowest_s * 1000:.0f} ms\n"
-            f"memory of the gateway: {self.rss_before_mib:.0f} MiB before, {self.rss_after_mib:.0f} MiB after\n"
+            f"memory of the gateway: {self.rss_before_mib:.0f} MiB before,"
+            f" {self.rss_after_mib:.0f} MiB after\n"
         )
 
 
@@ -302,7 +305,9 @@ async def _hear(
 class Honest:
     """Submits as fast as its window lets it, and hears its receipts."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, verdicts: Verdicts) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, verdicts: Verdicts
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._verdicts = verdicts

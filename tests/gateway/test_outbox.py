@@ -16,7 +16,7 @@ from storage.seal import Sealer
 from tests.gateway.peers import SOURCE, CarrierPeer
 from tests.gateway.world import MOBILE, World, account, carrier
 
-# -- the outbox alone ---------------------------------------------------------------------------------------
+# -- the outbox alone --------------------------------------------------------------------------------------
 
 
 def report(index: int, number: int = 0) -> Report:
@@ -27,27 +27,26 @@ def indexes(outbox: Outbox) -> list[int]:
     return [each.index for each in outbox.ready]
 
 
-def test_reports_stay_in_order_when_some_are_kept_by_index_only() -> None:
+def test_what_does_not_fit_is_kept_by_index_and_read_back_in_order() -> None:
     outbox = Outbox("hukou", 3)
     for index in (1, 2, 3, 4, 5):
         outbox.put(report(index))
     assert (indexes(outbox), outbox.next_behind(10), len(outbox)) == ([1, 2, 3], [], 5)
     outbox.ready.popleft()
-    outbox.put(report(6))  # behind those that are behind already
-    assert outbox.next_behind(10) == []
-    outbox.ready.popleft()
+    outbox.put(report(6))  # a new one does not wait for what must be read back
+    outbox.put(report(7))
+    assert (indexes(outbox), outbox.next_behind(10), len(outbox)) == ([2, 3, 6], [], 6)
+    outbox.ready.clear()
     assert outbox.next_behind(2) == [4, 5]
     outbox.refilling = True
-    outbox.put(report(7))
     assert outbox.next_behind(2) == []
     outbox.refilling = False
     outbox.refill([report(4), report(5)], 2)
-    assert (indexes(outbox), outbox.next_behind(10)) == ([3, 4, 5], [])
+    assert (indexes(outbox), outbox.next_behind(10)) == ([4, 5], [])
     outbox.ready.clear()
-    assert outbox.next_behind(10) == [6, 7]
-    outbox.refill([report(7)], 2)  # the content of 6 has been erased
-    outbox.put(report(8))
-    assert (indexes(outbox), len(outbox)) == ([7, 8], 2)
+    assert outbox.next_behind(10) == [7]
+    outbox.refill([], 1)  # its content has been erased
+    assert (indexes(outbox), len(outbox)) == ([], 0)
 
 
 def test_what_was_in_flight_comes_back_to_the_head_in_order_unless_it_was_answered() -> None:
@@ -112,7 +111,7 @@ def test_it_is_full_when_too_many_are_behind(monkeypatch: pytest.MonkeyPatch) ->
     assert outbox.full
 
 
-# -- the outbox between a carrier and sessions --------------------------------------------------------------
+# -- the outbox between a carrier and sessions -------------------------------------------------------------
 
 
 def reply(carrier_peer: CarrierPeer, number: int) -> None:

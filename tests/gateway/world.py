@@ -52,27 +52,41 @@ MOBILE_2: Final = b"13900139000"
 UNICOM: Final = b"13000130000"
 
 
+class Timer:
+    """A callback that waits for its time."""
+
+    def __init__(self, at: float, call: Callable[[], None]) -> None:
+        self.at = at
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 class Loop:
     """Runs callbacks when the test says so; the methods of an event loop that the gateway calls."""
 
     def __init__(self) -> None:
         self.now = START_S
         self._soon: list[tuple[Callable[..., None], tuple[object, ...]]] = []
-        self._later: list[tuple[float, Callable[[], None]]] = []
+        self._later: list[Timer] = []
 
     def call_soon(self, call: Callable[..., None], *arguments: object) -> None:
         self._soon.append((call, arguments))
 
     call_soon_threadsafe = call_soon
 
-    def call_later(self, delay_s: float, call: Callable[[], None]) -> None:
-        self._later.append((self.now + delay_s, call))
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        timer = Timer(self.now + delay_s, call)
+        self._later.append(timer)
+        return timer
 
     def run(self) -> None:
         """Run what is due, and what that makes due."""
-        due = [timer for timer in self._later if timer[0] <= self.now]
-        self._later = [timer for timer in self._later if timer[0] > self.now]
-        self._soon += [(call, ()) for _, call in due]
+        due = [timer for timer in self._later if timer.at <= self.now and not timer.cancelled]
+        self._later = [timer for timer in self._later if timer.at > self.now]
+        self._soon += [(timer.call, ()) for timer in due]
         while self._soon:
             calls, self._soon = self._soon, []
             for call, arguments in calls:
@@ -80,7 +94,7 @@ class Loop:
 
     @property
     def next_timer(self) -> float | None:
-        return min((at for at, _ in self._later), default=None)
+        return min((timer.at for timer in self._later if not timer.cancelled), default=None)
 
 
 class ScriptedTurns(Turns):
@@ -181,10 +195,7 @@ class ScriptedRebuilder(Rebuilder):
 
     def __init__(self, log: ScriptedLog, world: World) -> None:
         super().__init__(Path(), world.sealer, world.pipeline.reports)
-        self._log = cast(LogReader, log)
-
-    def rebuild(self, account: Account, indexes: list[int]) -> list[Any]:
-        return [self._report(account, self._log, index) for index in indexes]
+        self._reported = self._accepted = cast(LogReader, log)
 
 
 def account(system_id: str = "hukou", source: str = "10639110", **settings: Any) -> AccountConfig:

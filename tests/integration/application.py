@@ -140,6 +140,35 @@ class Application:
             unanswered.remove(pdu.sequence_number)
             ids[pdu.sequence_number] = pdu.message_id
 
+    def submit_until_refused(self, pdus: Iterable[SubmitSm], window: int = 50) -> tuple[list[bytes], int]:
+        """Submit until the first refusal; returns the ids of what was taken, and the number of refusals."""
+        ids: list[bytes] = []
+        unanswered = refused = 0
+        for pdu in pdus:
+            if refused:
+                break
+            self.send(pdu)
+            unanswered += 1
+            while unanswered >= window:
+                taken = self._take_any_response(ids)
+                unanswered -= taken is not None
+                refused += taken is False
+        while unanswered:
+            taken = self._take_any_response(ids)
+            unanswered -= taken is not None
+            refused += taken is False
+        return ids, refused
+
+    def _take_any_response(self, ids: list[bytes]) -> bool | None:
+        """Whether the next PDU is an acceptance; None for a PDU that is no response to a submit_sm."""
+        pdu = self.receive()
+        if not isinstance(pdu, SubmitSmResp):
+            return None
+        if pdu.command_status == CommandStatus.ESME_ROK:
+            ids.append(pdu.message_id)
+            return True
+        return False
+
     def await_deliveries(self, count: int, timeout_s: float = 10.0) -> None:
         """Read until `count` deliver_sm have come since the connection."""
         deadline = time.monotonic() + timeout_s

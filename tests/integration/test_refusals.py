@@ -151,9 +151,7 @@ OPERATIONS: list[tuple[Pdu, CommandStatus]] = [
 
 
 @pytest.mark.parametrize(("request_", "status"), OPERATIONS)
-def test_operations_that_find_nothing(
-    application: Application, request_: Pdu, status: CommandStatus
-) -> None:
+def test_operations_that_find_nothing(application: Application, request_: Pdu, status: CommandStatus) -> None:
     assert application.bind() == ROK
     assert application.ask(request_).command_status == status
     application.unbind()

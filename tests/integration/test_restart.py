@@ -85,7 +85,7 @@ def test_receipts_wait_for_an_absent_application(world: World) -> None:
 
 
 def test_receipts_that_the_carrier_kept_meanwhile(make_world: MakeWorld) -> None:
-    """The carrier has no session to deliver on while the gateway is down, and delivers after its next bind."""
+    """While the gateway is down the carrier has nobody to deliver to, and delivers after its next bind."""
     world = make_world(carrier={"receipt_delay_s": 1.0})
     world.start()
     with Application(world.port) as application:
@@ -136,7 +136,7 @@ def test_a_carrier_that_hangs_up_at_once(make_world: MakeWorld, abruptly: bool) 
     with socket.create_server((HOST, world.carrier.port)) as server:
         server.settimeout(START_S)
         world.start(ready=False)
-        while calls < 20:
+        while calls < 8:
             connection, _ = server.accept()
             if abruptly:
                 linger = struct.pack("ii", 1, 0)  # closing sends RST
@@ -158,7 +158,10 @@ def test_queued_messages_can_be_asked_for_changed_and_cancelled(make_world: Make
         answer = application.ask(QuerySm(message_id=kept, source_addr=source))
         assert (answer.command_status, answer.message_state) == (ROK, 1)  # type: ignore[attr-defined]
         replace = ReplaceSm(
-            message_id=changed, source_addr=source, registered_delivery=1, short_message="改".encode("utf-16-be")
+            message_id=changed,
+            source_addr=source,
+            registered_delivery=1,
+            short_message="改".encode("utf-16-be"),
         )
         assert application.ask(replace).command_status == ROK
         cancel = CancelSm(message_id=cancelled, source_addr=source, destination_addr=destination(2))
@@ -179,7 +182,7 @@ def test_queued_messages_can_be_asked_for_changed_and_cancelled(make_world: Make
         assert (answer.command_status, answer.message_state) == (ROK, 2)  # type: ignore[attr-defined]
         application.unbind()
     report = world.carrier.report()
-    texts = {frame for frame in map(bytes.fromhex, report.kept)}
+    texts = [bytes.fromhex(frame) for frame in report.kept]
     assert report.submits == 2
     assert sum(frame.endswith("改".encode("utf-16-be")) for frame in texts) == 1
     assert sum(frame.endswith(TEXT.encode("utf-16-be")) for frame in texts) == 1

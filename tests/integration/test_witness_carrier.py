@@ -39,10 +39,10 @@ class Smpp34Carrier:
 
     async def _judge(self, event: smpp34.SubmitSmEvent) -> None:
         if event.destination_addr.endswith("1"):
-            event.reject(smpp34.ESME_RINVDSTADR)
+            event.reject(int(CommandStatus.ESME_RINVDSTADR))
         elif event.destination_addr.endswith("2") and self.busy:
             self.busy -= 1
-            event.reject(smpp34.ESME_RTHROTTLED)
+            event.reject(int(CommandStatus.ESME_RTHROTTLED))
         else:
             number = len(self.taken) + 1
             message_id = f"{0xABC000 + number:X}"

@@ -107,7 +107,7 @@ async def test_a_refused_bind_is_read_as_what_it_is(shared_world: World) -> None
     with pytest.raises(smpp34.SmppError, match="bind timed out"):
         await smpp34.Client(HOST, port, SYSTEM_ID, wrong, bind_type="TX", connect_timeout_ms=300).connect()
 
-    # aiosmpplib looks for the body that a refused bind has not (SMPP 3.4 §4.1.2), and reads the status before.
+    # aiosmpplib reads the status, and then looks for the body that a refused bind has not (SMPP 3.4 §4.1.2).
     hook = Hook()
     client = aiosmpplib.ESME(HOST, port, SYSTEM_ID, wrong, hook=hook, **QUIET)
     with pytest.raises(ValueError, match="subsection not found"):

@@ -21,6 +21,7 @@ import smpplib.gsm
 
 from protocol import udh
 from protocol.alphabet import Alphabet
+from protocol.smpp.codes import TlvTag
 from tests.integration.world import HOST, PASSWORD, SOURCE, SYSTEM_ID
 
 Form = Literal["short", "header", "payload"]
@@ -161,9 +162,7 @@ class Hook(aiosmpplib.AbstractHook):  # type: ignore[misc]
 
 async def with_aiosmpplib(port: int, task: Task) -> Seen:
     hook = Hook()
-    client = aiosmpplib.ESME(
-        HOST, port, SYSTEM_ID, PASSWORD, hook=hook, **QUIET
-    )
+    client = aiosmpplib.ESME(HOST, port, SYSTEM_ID, PASSWORD, hook=hook, **QUIET)
     international = (aiosmpplib.TON.INTERNATIONAL, aiosmpplib.NPI.ISDN)
     if task.text:
         forms: dict[Form, dict[str, object]] = {
@@ -181,7 +180,7 @@ async def with_aiosmpplib(port: int, task: Task) -> Seen:
     async with asyncio.timeout(_WAIT_S), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(client.start(), name="aiosmpplib")
         while not hook.seen.complete(task):
-            assert not (hook.failures or hook.refusals)
+            assert [*hook.failures, *hook.refusals] == []
             await asyncio.sleep(0.01)
         writer = client._writer
         await client.stop()
@@ -214,14 +213,14 @@ async def with_smpp34(port: int, task: Task) -> Seen:
                 tlvs=tlvs,
             )
             assert response.is_success
-            seen.ids.append(response.message_id)
+            seen.ids.append(str(response.message_id))
         while not seen.complete(task):
             event = await session.next()
             assert isinstance(event, smpp34.DeliverSmEvent), event
             if event.esm_class & _RECEIPT:
-                tlvs = {tlv.tag: tlv for tlv in event.tlvs}
+                ids = [tlv.as_string() for tlv in event.tlvs if tlv.tag == TlvTag.RECEIPTED_MESSAGE_ID]
                 stat = event.short_message.decode().partition(" stat:")[2][:7]
-                seen.receipts.append((tlvs[smpp34.TLV_RECEIPTED_MESSAGE_ID].as_string(), stat))
+                seen.receipts.append((str(ids[0]), stat))
             else:
                 seen.replies.append((event.source_addr, event.short_message.decode("utf-16-be")))
         await session.unbind()
@@ -234,6 +233,6 @@ def _smpp34_parts(task: Task) -> list[tuple[bytes, int, list[smpp34.Tlv]]]:
     if not task.text:
         return []
     if task.form == "payload":
-        return [(b"", 0, [smpp34.Tlv(smpp34.TLV_MESSAGE_PAYLOAD, task.text.encode("utf-16-be"))])]
+        return [(b"", 0, [smpp34.Tlv(int(TlvTag.MESSAGE_PAYLOAD), task.text.encode("utf-16-be"))])]
     parts = udh.split(task.text, Alphabet.UCS_2, 0x2A)
     return [(part, _UDHI if len(parts) > 1 else 0, []) for part in parts]

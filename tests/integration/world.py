@@ -1,8 +1,8 @@
-"""A world of its own for a test: a directory, keys, passwords, a simulated carrier, and the gateway as a process.
+"""A world of its own for a test: a directory, keys, passwords, a simulated carrier, the gateway as a process.
 
-Everything is reached from outside, as an application, a carrier and an operator reach it. A gateway that stops
-on request must exit with 0, leave evidence that verifies, and have no traceback in its log; `stop` asserts it,
-so every test does.
+Everything is reached from outside, as an application, a carrier and an operator reach it. A gateway that
+stops on request must exit with 0, leave evidence that verifies, and have no error in its log; `stop` asserts
+it, so every test does.
 
 Waiting is polling with a deadline: nothing here sleeps longer than it must.
 """
@@ -151,7 +151,7 @@ class SimulatedCarrier:
 
 
 class World:
-    """A gateway and what is around it. The carrier runs from the construction on, the gateway from `start`."""
+    """A gateway and what is around it. The carrier runs from the construction, the gateway from `start`."""
 
     def __init__(
         self,
@@ -228,7 +228,10 @@ class World:
         self.more_accounts.append({**self.tables["account"], **table})
 
     def write_config(self) -> None:
-        arrays = {"account": [self.tables["account"], *self.more_accounts], "carrier": [self.tables["carrier"]]}
+        arrays: dict[str, list[Table]] = {
+            "account": [self.tables["account"], *self.more_accounts],
+            "carrier": [self.tables["carrier"]],
+        }
         lines: list[str] = []
         for name, table in self.tables.items():
             for entry in arrays.get(name, [table]):
@@ -261,11 +264,18 @@ class World:
         assert self._process.poll() is None, f"the gateway ended with {self._process.returncode}"
         return True
 
-    def run_to_its_end(self, name: str = "run", timeout_s: float = START_S) -> subprocess.CompletedProcess[str]:
+    def run_to_its_end(
+        self, name: str = "run", timeout_s: float = START_S
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in a world that does not let the gateway start."""
         self.write_config()
         return subprocess.run(
-            self._command(name), cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout_s, check=False
+            self._command(name),
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
         )
 
     def terminate(self) -> None:
@@ -338,16 +348,16 @@ class World:
         """Whether /readyz says 200, and which of its conditions are met; empty while nobody answers."""
         try:
             with urllib.request.urlopen(f"http://{HOST}:{self.http_port}/readyz", timeout=5) as answer:
-                ready, body = True, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                assert error.code == 503
-                ready, body = False, error.read()
+                status, body = answer.status, answer.read()
+        except urllib.error.HTTPError as unready:
+            with unready:
+                status, body = unready.code, unready.read()
         except (urllib.error.URLError, ConnectionError):
             return False, {}
+        assert status in (200, 503)
         conditions = json.loads(body)["conditions"]
         met = {condition["name"]: condition["met"] for condition in conditions}
-        return ready, met if met["listener"] else {}
+        return status == 200, met if met["listener"] else {}
 
     def metrics(self) -> str:
         with urllib.request.urlopen(f"http://{HOST}:{self.http_port}/metrics", timeout=5) as answer:

@@ -1,0 +1,278 @@
+"""Whether a submission may pass: a table of rules, their order, and what the evidence keeps of a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from gateway import outbox
+from gateway.admission import Admitted, Refusal, expiry
+from gateway.config import AccountConfig, CarrierConfig, LimitsConfig, NumbersConfig
+from gateway.denials import OWN_RECORDS_BURST
+from protocol.smpp.codes import CommandStatus, TlvTag
+from protocol.smpp.pdu import SubmitSmResp
+from storage import records
+from storage.seal import Sealer
+from tests.gateway.peers import submit_sm
+from tests.gateway.world import MOBILE, START_US, UNICOM, World, account, carrier
+
+THING = b"1064812345678"
+Fields = dict[str, Any]
+
+
+def nothing(world: World) -> None:
+    pass
+
+
+def no_room(world: World) -> None:
+    world.admission.has_room = world.log.has_room = False
+
+
+def draining(world: World) -> None:
+    world.admission.draining = True
+
+
+def account_draining(world: World) -> None:
+    world.accounts["hukou"].draining = True
+
+
+def one_waits(world: World) -> None:
+    world.application().submit(MOBILE)
+
+
+def outbox_full(world: World) -> None:
+    world.accounts["hukou"].outbox.put_behind(1, 1)
+
+
+class Rule(NamedTuple):
+    name: str
+    status: CommandStatus
+    reason: str
+    fields: Fields
+    before: Callable[[World], None] = nothing
+    destination: bytes = MOBILE
+    limits: LimitsConfig | None = None
+    numbers: NumbersConfig | None = None
+    accounts: tuple[AccountConfig, ...] = ()
+    carriers: tuple[CarrierConfig, ...] = ()
+
+
+SYSERR, FULL = CommandStatus.ESME_RSYSERR, CommandStatus.ESME_RMSGQFUL
+SOURCE_REASON = "source address not allowed for this account"
+NO_MOBILE = "destination is no Chinese mobile number"
+VALIDITY = "validity_period is no SMPP time, or has passed"
+RULES = [
+    Rule("no room", SYSERR, "the evidence log has no room on its disk", {}, no_room),
+    Rule("draining", SYSERR, "draining", {}, draining),
+    Rule("account draining", SYSERR, "draining", {}, account_draining),
+    Rule("open", FULL, "too many open messages", {}, one_waits, limits=LimitsConfig(parts_open_max=1)),
+    Rule("outbox", FULL, "too many receipts wait for this account", {}, outbox_full),
+    Rule("source", CommandStatus.ESME_RINVSRCADR, SOURCE_REASON, {"source_addr": b"95555"}),
+    Rule("empty source", CommandStatus.ESME_RINVSRCADR, SOURCE_REASON, {"source_addr": b""}),
+    Rule("no sources", CommandStatus.ESME_RINVSRCADR, SOURCE_REASON, {}, accounts=(account(sources=()),)),
+    Rule("landline", CommandStatus.ESME_RINVDSTADR, NO_MOBILE, {}, destination=b"01012345678"),
+    Rule("no number", CommandStatus.ESME_RINVDSTADR, NO_MOBILE, {}, destination=b""),
+    Rule(
+        "thing",
+        CommandStatus.ESME_RINVDSTADR,
+        "destination is a number for machines (物联网号段)",
+        {},
+        destination=THING,
+    ),
+    Rule(
+        "no carrier",
+        CommandStatus.ESME_RINVDSTADR,
+        "no carrier serves the destination's network",
+        {},
+        carriers=(carrier("cucc", "unicom"),),
+    ),
+    Rule(
+        "queue", FULL, "the carrier's queue is full", {}, one_waits, limits=LimitsConfig(carrier_queue_max=1)
+    ),
+    Rule(
+        "schedule",
+        CommandStatus.ESME_RINVSCHED,
+        "schedule_delivery_time is no SMPP time",
+        {"schedule_delivery_time": b"tomorrow"},
+    ),
+    Rule("validity", CommandStatus.ESME_RINVEXPIRY, VALIDITY, {"validity_period": b"for ever"}),
+    Rule("past", CommandStatus.ESME_RINVEXPIRY, VALIDITY, {"validity_period": b"260101000000000+"}),
+    Rule(
+        "rate",
+        CommandStatus.ESME_RTHROTTLED,
+        "over the account's rate",
+        {},
+        one_waits,
+        accounts=(account(rate_per_s=1),),
+    ),
+]
+TRANSIENT = {"no room", "draining", "account draining", "open", "outbox", "queue", "rate"}
+
+
+@pytest.fixture(autouse=True)
+def _one_report_is_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "BEHIND_MAX", 1)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_refusal_has_its_status_at_once_and_its_reason_in_the_evidence(rule: Rule, sealer: Sealer) -> None:
+    world = World(
+        sealer, limits=rule.limits, numbers=rule.numbers, accounts=rule.accounts, carriers=rule.carriers
+    )
+    application = world.application()
+    rule.before(world)
+    start = world.log.next_index
+    refused = submit_sm(rule.destination, **rule.fields)
+    number = application.say(refused)
+    world.turn()  # it promises nothing, so it waits for no disk
+    assert application.heard == [SubmitSmResp(number, rule.status)]
+    assert world.accounts["hukou"].refused == {rule.status: 1}
+    world.log.has_room = True
+    world.pipeline.denials.flush(world.turns.now_us)
+    ((_, denied),) = enumerate(world.log.read(start))
+    assert isinstance(denied, records.Denied)
+    assert (denied.account, denied.command_status, denied.reason) == ("hukou", rule.status, rule.reason)
+    if rule.name in TRANSIENT:
+        assert (denied.count, denied.number_hash, denied.content) == (1, b"", b"")
+    else:
+        assert rule.destination in sealer.unseal(start, denied.content)
+        hashed = sealer.number_hash(rule.destination) if rule.destination in (MOBILE, THING) else b""
+        assert denied.number_hash == hashed
+
+
+BY_NAME = {rule.name: rule for rule in RULES}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("no room", "draining"),
+        ("draining", "open"),
+        ("open", "outbox"),
+        ("outbox", "source"),
+        ("source", "landline"),
+        ("landline", "queue"),
+        ("queue", "schedule"),
+        ("schedule", "validity"),
+        ("validity", "rate"),
+    ],
+)
+def test_of_two_reasons_the_earlier_rule_counts(earlier: str, later: str, sealer: Sealer) -> None:
+    rules = BY_NAME[earlier], BY_NAME[later]
+    first, second = rules
+    world = World(
+        sealer,
+        limits=first.limits or second.limits,
+        accounts=first.accounts or second.accounts,
+        carriers=first.carriers or second.carriers,
+    )
+    application = world.application()
+    for rule in sorted(rules, key=lambda rule: rule.before is not one_waits):
+        rule.before(world)
+    destination = first.destination if first.destination != MOBILE else second.destination
+    answer = application.ask(submit_sm(destination, **{**second.fields, **first.fields}))
+    assert answer.command_status == first.status
+
+
+@pytest.mark.parametrize(
+    ("destination", "numbers", "carriers", "expected"),
+    [
+        (MOBILE, NumbersConfig(), ("mobile", "unicom"), "mobile"),
+        (b"+86" + MOBILE, NumbersConfig(), ("mobile", "unicom"), "mobile"),
+        (UNICOM, NumbersConfig(), ("mobile", "unicom"), "unicom"),
+        (UNICOM, NumbersConfig(), ("mobile",), "mobile"),  # the default network serves what nobody else does
+        (
+            b"15400000000",
+            NumbersConfig(default_network="unicom"),
+            ("mobile", "unicom"),
+            "unicom",
+        ),
+        (THING, NumbersConfig(reject_iot=False), ("mobile", "unicom"), "mobile"),
+    ],
+)
+def test_where_a_message_goes(
+    destination: bytes, numbers: NumbersConfig, carriers: tuple[str, ...], expected: str, sealer: Sealer
+) -> None:
+    world = World(sealer, carriers=tuple(carrier(name, name) for name in carriers), numbers=numbers)
+    world.application().submit(destination)
+    (part,) = world.open_parts.open.values()
+    assert part.carrier.name == expected
+    assert part.destination == destination.removeprefix(b"+86")
+
+
+PAYLOAD = int(TlvTag.MESSAGE_PAYLOAD)
+
+
+@pytest.mark.parametrize(
+    ("fields", "units"),
+    [
+        ({"short_message": b""}, 1),
+        ({"short_message": b"a" * 140}, 1),
+        ({"short_message": b"a" * 160}, 1),
+        ({"short_message": b"a" * 161}, 2),
+        ({"short_message": b"\x4f\x60" * 70, "data_coding": 8}, 1),
+        ({"short_message": b"\x4f\x60" * 71, "data_coding": 8}, 2),
+        ({"short_message": b"\5\0\3\1\2\1" + b"a" * 153, "esm_class": 0x40}, 1),  # split already
+        ({"short_message": b"", "data_coding": 8, "tlvs": ((PAYLOAD, b"\x4f\x60" * 300),)}, 5),
+    ],
+)
+def test_the_account_is_counted_the_parts_that_the_carrier_will_charge(
+    fields: Fields, units: int, world: World
+) -> None:
+    pdu = submit_sm(MOBILE, **fields)
+    owner = world.accounts["hukou"]
+    admitted = world.admission.admit(owner, pdu, world.turns.now, world.turns.now_us)
+    assert isinstance(admitted, Admitted)
+    assert admitted.units == units
+    assert owner.bucket.level(world.turns.now) == 10_000 - units
+
+
+HOUR_US = 3_600_000_000
+
+
+@pytest.mark.parametrize(
+    ("schedule", "validity", "expires"),
+    [
+        (b"", b"000000020000000R", START_US + 2 * HOUR_US),
+        (b"", b"260922001320000+", START_US + 10 * HOUR_US),  # 00:13:20 UTC of the next day
+        (b"", b"260922001320032+", START_US + 2 * HOUR_US),  # the same by the clocks of Shanghai
+        (b"000000010000000R", b"000000020000000R", START_US + 3 * HOUR_US),
+        (b"260101000000000+", b"000000020000000R", START_US + 2 * HOUR_US),  # a start in the past is now
+        (b"000000010000000R", b"", 0),
+        (b"", b"260921141320000+", CommandStatus.ESME_RINVEXPIRY),  # this very moment
+    ],
+)
+def test_the_end_of_validity(schedule: bytes, validity: bytes, expires: int) -> None:
+    found = expiry(schedule, validity, START_US)
+    assert (found.command_status if isinstance(found, Refusal) else found) == expires
+
+
+def test_refusals_of_the_moment_share_one_record_a_second(sealer: Sealer) -> None:
+    world = World(sealer, accounts=(account(rate_per_s=1),))
+    application = world.application()
+    for _ in range(5):
+        application.say(submit_sm(MOBILE))
+    world.settle()
+    world.wait(1.0)
+    denied = [record for record in world.log.read() if isinstance(record, records.Denied)]
+    assert [(record.count, record.reason) for record in denied] == [(4, "over the account's rate")]
+
+
+def test_refusals_beyond_what_a_person_can_read_are_counted_too(world: World) -> None:
+    refusal = Refusal(CommandStatus.ESME_RINVSRCADR, SOURCE_REASON)
+    for _ in range(OWN_RECORDS_BURST + 7):
+        world.pipeline.denials.note("hukou", 1, refusal, b"body", MOBILE, world.turns)
+    world.pipeline.denials.flush(world.turns.now_us)
+    counts = [record.count for record in world.log.read() if isinstance(record, records.Denied)]
+    assert counts == [1] * OWN_RECORDS_BURST + [7]
+
+
+def test_a_submission_refused_for_its_rate_costs_no_rate(sealer: Sealer) -> None:
+    world = World(sealer, accounts=(account(rate_per_s=2, burst=2),))
+    application = world.application()
+    long: Fields = {"short_message": b"\x4f\x60" * 100, "data_coding": 8}
+    statuses = [application.ask(submit_sm(MOBILE, **fields)).command_status for fields in ({}, long, {}, {})]
+    throttled = CommandStatus.ESME_RTHROTTLED
+    assert statuses == [0, throttled, 0, throttled]

@@ -1,0 +1,286 @@
+"""Which part a receipt speaks of, in whatever notation, order and company it comes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from gateway.account import Account
+from gateway.carrier import Carrier
+from gateway.correlation import Correlation, WaitingReceipt
+from gateway.message import DISPATCHED, FINAL, SENT, UNCERTAIN, Part
+from protocol.smpp.codes import MessageState, TlvTag
+from protocol.smpp.pdu import DataSm, DataSmResp, DeliverSm
+from protocol.smpp.receipt import Receipt
+from storage import records
+from storage.seal import Sealer
+from tests.gateway.peers import SOURCE, CarrierPeer, receipt
+from tests.gateway.world import MOBILE, MOBILE_2, UNICOM, World, account, carrier
+
+DELIVERED = int(MessageState.DELIVERED)
+UUID = b"6F9619FF-8B86-D011-B42D-00CF4FC964FF"
+
+
+def matches(world: World) -> list[str]:
+    """How receipts that had waited were matched."""
+    return [record.how for record in world.log.read() if isinstance(record, records.Matched)]
+
+
+# -- ids ---------------------------------------------------------------------------------------------------
+
+NOTATIONS = [  # (the carrier's response, its receipt, whether they are the same)
+    (b"17", b"17", True),
+    (b"0001A2B3", b"107187", True),  # hexadecimal, then decimal
+    (b"107187", b"1A2B3", True),
+    (b"1a2b3", b"0001A2B3", True),
+    (b"0000000042", b"42", True),
+    (b"42", b"0000000042", True),
+    (UUID, UUID.lower(), True),
+    (UUID, b"0" + UUID, False),
+    (b"MSG-0042", b"msg-0042", True),
+    (b"MSG-0042", b"MSG-42", False),
+    (b"9223372036854775808123", b"1F4000000000000007B", True),  # beyond 63 bits
+    (b"17", b"18", False),
+]
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["after the response", "before it"])
+@pytest.mark.parametrize(("told", "written", "same"), NOTATIONS)
+def test_an_id_is_found_in_any_notation(
+    told: bytes, written: bytes, same: bool, early: bool, world: World
+) -> None:
+    peer, application = world.connect(), world.application()
+    message_id = application.submit(MOBILE)
+    (request,) = peer.taken()
+    if early:
+        peer.deliver(receipt(written, MOBILE))
+        peer.answer(request, told)
+        assert matches(world) == ([] if not same else ["exact" if told == written else "derived"])
+    else:
+        peer.answer(request, told)
+        peer.deliver(receipt(written, MOBILE))
+    assert application.reports() == ([(message_id, DELIVERED, b"000")] if same else [])
+    assert world.dispatch.carriers["cmcc"].correlation.waiting == (0 if same else 1)
+
+
+def test_the_exact_id_wins_over_another_notation(world: World) -> None:
+    peer, application = world.connect(), world.application()
+    ids = [application.submit(MOBILE), application.submit(MOBILE)]
+    for request, told in zip(peer.taken(), (b"16", b"10"), strict=True):
+        peer.answer(request, told)
+    peer.deliver(receipt(b"10", MOBILE))  # 16 in hexadecimal, too
+    assert application.reports() == [(ids[1], DELIVERED, b"000")]
+
+
+def test_an_id_that_is_used_again_speaks_of_the_newer_part(world: World) -> None:
+    peer, application = world.connect(), world.application()
+    application.submit(MOBILE)
+    peer.take_one(b"17")
+    newer = application.submit(MOBILE)
+    peer.take_one(b"17")
+    peer.deliver(receipt(b"17", MOBILE))
+    assert application.reports() == [(newer, DELIVERED, b"000")]
+
+
+# -- forgeries ---------------------------------------------------------------------------------------------
+
+
+class Forgery(NamedTuple):
+    """What comes instead of the receipt of the part that went to MOBILE with id 17."""
+
+    name: str
+    pdu: DeliverSm
+    kind: str
+    waits: int
+
+
+FORGERIES = [
+    Forgery("typed on a handset", receipt(b"17", MOBILE, esm_class=0), "Reply", 0),
+    Forgery("typed on a handset, with UDH", receipt(b"17", MOBILE, esm_class=0x40), "Reply", 0),
+    Forgery("an acknowledgement of a user", receipt(b"17", MOBILE, esm_class=0x08), "Reply", 0),
+    Forgery("of another subscriber", receipt(b"17", MOBILE_2), "Receipt", 0),
+    Forgery("of another subscriber, in decimal", receipt(b"23", MOBILE_2), "Receipt", 1),
+    Forgery("of an unknown id", receipt(b"99", MOBILE), "Receipt", 1),
+    Forgery(
+        "without an id", DeliverSm(source_addr=MOBILE, destination_addr=SOURCE, esm_class=4), "Receipt", 0
+    ),
+]
+
+
+@pytest.mark.parametrize("forgery", FORGERIES, ids=lambda forgery: forgery.name)
+def test_what_only_looks_like_a_receipt_is_recorded_and_changes_nothing(
+    forgery: Forgery, world: World
+) -> None:
+    peer, application = world.connect(), world.application()
+    message_id = application.submit(MOBILE)
+    peer.take_one(b"17")
+    peer.deliver(forgery.pdu)
+    assert world.kinds[3] == forgery.kind
+    assert world.part(message_id).state == SENT
+    correlation = world.dispatch.carriers["cmcc"].correlation
+    assert correlation.waiting == forgery.waits
+    peer.deliver(receipt(b"17", MOBILE))
+    assert world.part(message_id).message_state == DELIVERED
+
+
+def test_another_carrier_cannot_speak_of_a_part(sealer: Sealer) -> None:
+    world = World(sealer, carriers=(carrier("cmcc"), carrier("cucc", "unicom")))
+    mobile, unicom, application = world.connect("cmcc"), world.connect("cucc"), world.application()
+    message_id = application.submit(MOBILE)
+    mobile.take_one(b"17")
+    unicom.deliver(receipt(b"17", MOBILE))
+    assert world.part(message_id).state == SENT
+    assert world.dispatch.carriers["cucc"].correlation.waiting == 1
+
+
+def test_a_receipt_comes_back_on_any_link_with_the_subscriber_at_either_end(sealer: Sealer) -> None:
+    world = World(sealer, carriers=(carrier(sessions=2, bind="transceiver"),))
+    a, b, application = world.connect(index=0), world.connect(index=1), world.application()
+    ids = [application.submit(MOBILE), application.submit(MOBILE_2)]
+    for peer in (a, b):
+        for request in peer.taken():
+            peer.answer(request, request.destination_addr[-4:])
+    b.deliver(receipt(b"8000", b"+86" + MOBILE))
+    a.deliver(receipt(b"9000", SOURCE, destination_addr=MOBILE_2))
+    assert [each for each, _, _ in application.reports()] == ids
+
+
+# -- more than one, and other forms ------------------------------------------------------------------------
+
+
+def test_a_duplicate_is_recorded_and_not_reported(world: World) -> None:
+    peer, application = world.connect(), world.application()
+    message_id = application.submit(MOBILE)
+    peer.take_one(b"17")
+    for stat in (b"DELIVRD", b"DELIVRD", b"UNDELIV", b"ENROUTE"):
+        peer.deliver(receipt(b"17", MOBILE, stat))
+    assert application.reports() == [(message_id, DELIVERED, b"000")]
+    kept = [record for record in world.log.read() if isinstance(record, records.Receipt)]
+    assert [(record.number, record.message_state, record.final) for record in kept] == [
+        (world.part(message_id).number, 2, True),
+        (world.part(message_id).number, 2, False),
+        (world.part(message_id).number, 5, False),
+        (world.part(message_id).number, 1, False),
+    ]
+
+
+def test_a_receipt_may_come_as_data_sm(world: World) -> None:
+    peer, application = world.connect(), world.application()
+    message_id = application.submit(MOBILE)
+    peer.take_one(b"17")
+    tlvs = ((int(TlvTag.RECEIPTED_MESSAGE_ID), b"17\0"), (int(TlvTag.MESSAGE_STATE), b"\2"))
+    answer = peer.ask(DataSm(source_addr=MOBILE, destination_addr=SOURCE, esm_class=4, tlvs=tlvs))
+    assert isinstance(answer, DataSmResp)
+    assert answer.command_status == 0
+    assert application.reports() == [(message_id, DELIVERED, b"000")]
+
+
+def test_a_carriers_own_code_ends_a_part_as_undeliverable(world: World) -> None:
+    peer, application = world.connect(), world.application()
+    message_id = application.submit(MOBILE)
+    peer.take_one(b"17")
+    peer.deliver(receipt(b"17", MOBILE, b"MK:0001"))
+    assert application.reports() == [(message_id, MessageState.UNDELIVERABLE, b"000")]
+
+
+# -- receipts of parts whose id nobody told ----------------------------------------------------------------
+
+
+def uncertain_to(world: World, *destinations: bytes) -> tuple[CarrierPeer, list[bytes]]:
+    """Parts that were cut off; (the carrier, bound again, their message ids)."""
+    peer, application = world.connect(), world.application()
+    ids = [application.submit(destination) for destination in destinations]
+    peer.cut()
+    return world.connect(), ids
+
+
+def states(world: World, ids: list[bytes]) -> list[int]:
+    return [world.part(message_id).state for message_id in ids]
+
+
+def test_the_only_uncertain_part_to_a_number_is_found_by_it(world: World) -> None:
+    peer, ids = uncertain_to(world, MOBILE, MOBILE_2)
+    peer.deliver(receipt(b"17", MOBILE, b"ENROUTE"))
+    assert states(world, ids) == [SENT, UNCERTAIN]
+    peer.deliver(receipt(b"17", MOBILE))
+    assert states(world, ids) == [FINAL, UNCERTAIN]
+
+
+def test_of_two_uncertain_parts_to_a_number_none_is_guessed(world: World) -> None:
+    peer, ids = uncertain_to(world, MOBILE, MOBILE)
+    peer.deliver(receipt(b"17", MOBILE))
+    assert states(world, ids) == [UNCERTAIN, UNCERTAIN]
+    assert world.dispatch.carriers["cmcc"].correlation.waiting == 1
+
+
+def test_a_part_in_flight_to_the_same_number_may_be_meant(world: World) -> None:
+    peer, ids = uncertain_to(world, MOBILE)
+    ids.append(world.application().submit(MOBILE))
+    peer.deliver(receipt(b"17", MOBILE))
+    assert states(world, ids) == [UNCERTAIN, DISPATCHED]
+    peer.take_one(b"17")  # it was
+    assert states(world, ids) == [UNCERTAIN, FINAL]
+
+
+@pytest.mark.parametrize(
+    ("receipts", "expected", "how"),
+    [
+        ([(b"17", MOBILE, b"DELIVRD")], FINAL, ["uncertain"]),
+        ([(b"17", MOBILE, b"ACCEPTD"), (b"17", MOBILE, b"DELIVRD")], FINAL, ["uncertain", "uncertain"]),
+        ([(b"17", MOBILE, b"DELIVRD"), (b"18", MOBILE, b"DELIVRD")], UNCERTAIN, []),  # whose is which?
+        ([(b"17", UNICOM, b"DELIVRD")], UNCERTAIN, []),
+    ],
+)
+def test_receipts_that_came_before_the_cut_explain_it_if_they_can(
+    receipts: list[tuple[bytes, bytes, bytes]], expected: int, how: list[str], world: World
+) -> None:
+    peer, application = world.connect(), world.application()
+    message_id = application.submit(MOBILE)
+    for told, subscriber, stat in receipts:
+        peer.deliver(receipt(told, subscriber, stat))
+    peer.cut()
+    assert world.part(message_id).state == expected
+    assert matches(world) == how
+
+
+def test_a_part_taken_without_an_id_is_found_by_its_number(world: World) -> None:
+    peer, application = world.connect(), world.application()
+    late, early = application.submit(MOBILE), application.submit(MOBILE_2)
+    peer.deliver(receipt(b"18", MOBILE_2))
+    for request in peer.taken():
+        peer.answer(request, b"")
+    assert states(world, [late, early]) == [SENT, FINAL]
+    peer.deliver(receipt(b"17", MOBILE))
+    assert states(world, [late, early]) == [FINAL, FINAL]
+    assert world.dispatch.carriers["cmcc"].correlation.uncertain == 0
+
+
+# -- the index alone ---------------------------------------------------------------------------------------
+
+
+def waiting(index: int, message_id: bytes = b"17", recorded_us: int = 0) -> WaitingReceipt:
+    return WaitingReceipt(index, recorded_us, Receipt(message_id), (MOBILE,), True)
+
+
+def test_only_so_many_receipts_wait_and_the_oldest_gives_way() -> None:
+    correlation = Correlation(2)
+    for index in (5, 6, 7):
+        correlation.wait(waiting(index))
+    assert (correlation.waiting, correlation.oldest_waiting()) == (2, 6)
+    part = Part(
+        1, 1, Account(account(), 1, 0.0), Carrier(carrier(), 1, 0.0), MOBILE, b"", b"", b"", 1, 1, 0, 0
+    )
+    part.carrier_id = b"17"
+    assert [each.index for each, _ in correlation.waiting_for(part)] == [6, 7]
+    assert correlation.waiting_for(part) == []
+
+
+def test_a_receipt_waits_for_hours_not_for_ever() -> None:
+    correlation = Correlation(10)
+    for index in (5, 6, 7):
+        correlation.wait(waiting(index, recorded_us=index * 100))
+    correlation.give_up_waiting(600)
+    assert (correlation.waiting, correlation.oldest_waiting()) == (2, 6)
+    correlation.give_up_waiting(10_000)
+    assert (correlation.waiting, correlation.oldest_waiting()) == (0, None)
