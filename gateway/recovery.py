@@ -114,8 +114,7 @@ class Fold:
 
     def _withdrawn(self, _: int, record: records.Withdrawn) -> None:
         for number in record.numbers:
-            fate = self.open.get(number)
-            if fate is not None and fate.state == DISPATCHED:
+            if fate := self.open.get(number):
                 fate.state = QUEUED
 
     def _sent(self, _: int, record: records.Sent) -> None:

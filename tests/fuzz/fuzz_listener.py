@@ -48,12 +48,13 @@ from protocol.smpp.pdu import (
 )
 from tests.fuzz.fuzz_codec import mutate
 from tests.integration.application import TEXT, submit_sm
-from tests.integration.world import HOST, PASSWORD, SOURCE, SYSTEM_ID, World
+from tests.integration.world import HOST, SOURCE, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-FUZZ_SYSTEM_ID: Final = "fuzz"
+FUZZ: Final = ("fuzz", "fuzz-pass")
+HONEST: Final = ("honest", "not-in-the-corpus")  # where a bind as hukou is, with its password
 
 # Who has not bound comes from here: wrong passwords close the door to an address for a while.
 STRANGER: Final = "127.0.0.2"
@@ -207,9 +208,11 @@ def chunks(source: random.Random, octets: bytes) -> Iterator[bytes]:
         start += size
 
 
-async def _bind(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, system_id: str) -> None:
+async def _bind(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, system_id: str, password: str
+) -> None:
     request = BindTransceiver(
-        system_id=system_id.encode(), password=PASSWORD.encode(), interface_version=0x34
+        system_id=system_id.encode(), password=password.encode(), interface_version=0x34
     )
     writer.write(encode(request))
     length, _, status, _ = HEADER.unpack(await reader.readexactly(16))
@@ -245,7 +248,7 @@ async def attack(port: int, source: random.Random, count: int, verdicts: Verdict
     try:
         async with asyncio.timeout(VERDICT_S):
             if bound:
-                await _bind(reader, writer, FUZZ_SYSTEM_ID)
+                await _bind(reader, writer, *FUZZ)
             for chunk in chunks(source, octets):
                 writer.write(chunk)
                 await writer.drain()
@@ -361,7 +364,7 @@ class Honest:
 @asynccontextmanager
 async def honest_application(port: int, verdicts: Verdicts) -> AsyncIterator[Honest]:
     reader, writer = await asyncio.open_connection(HOST, port)
-    await _bind(reader, writer, SYSTEM_ID)
+    await _bind(reader, writer, *HONEST)
     try:
         yield Honest(reader, writer, verdicts)
     finally:
@@ -377,7 +380,8 @@ def make_world(directory: Path) -> World:
         {"listener": {"bind_timeout_s": 3.0}, "account": {"networks": ["127.0.0.0/8"], "window": 50}},
         carrier={"kept_max": 0},
     )
-    world.add_account(FUZZ_SYSTEM_ID, PASSWORD, sessions_max=2 * CONNECTIONS)
+    world.add_account(*FUZZ, sessions_max=2 * CONNECTIONS)
+    world.add_account(*HONEST)
     return world
 
 

@@ -53,6 +53,7 @@ class Wire(asyncio.Transport):
         self.connection = connection
         self.reading = True
         self.closing = False
+        self.lingers = False  # after a close: there is something left to flush
         self._peer = peer
         self._loop = loop
 
@@ -72,6 +73,7 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         if not self.closing:
             self.closing = True
+        if not self.lingers:
             self._loop.call_soon(self.connection.connection_lost, None)
 
     abort = close

@@ -144,3 +144,19 @@ def test_the_oldest_finished_part_is_forgotten_with_every_id_it_had(monkeypatch:
     for name in (b"4", b"0A4", b"a4"):
         assert at.correlation.find(Receipt(name), (MOBILE,)) == (None, "")
     assert at.correlation.find(Receipt(b"a5"), (MOBILE,)) == (parts.get(5), "derived")
+
+
+def test_a_forgotten_part_leaves_an_id_that_is_in_use_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FINISHED_MAX", 1)
+    at = Carrier(carrier(), 1000, 0.0)
+    parts = OpenParts()
+    old, new, last = (new_part(number, at) for number in (4, 5, 6))
+    for part in (old, new, last):
+        parts.add(part)
+        dispatched(parts, part)
+    sent(parts, old)
+    sent(parts, new)
+    finished(parts, old)
+    finished(parts, last)
+    assert parts.get(4) is None
+    assert at.correlation.find(Receipt(b"17"), (MOBILE,)) == (new, "exact")

@@ -253,7 +253,10 @@ def test_a_late_answer_takes_a_part_out_of_the_queue(sealer: Sealer) -> None:
     assert (world.part(message_id).state, peer.taken()) == (SENT, [])
 
 
-def test_a_late_answer_keeps_a_part_from_leaving_whose_intent_is_at_the_disk(sealer: Sealer) -> None:
+@pytest.mark.parametrize("down", [False, True], ids=["link up", "link down"])
+def test_a_late_answer_keeps_a_part_from_leaving_whose_intent_is_at_the_disk(
+    down: bool, sealer: Sealer
+) -> None:
     world = World(sealer, accounts=(account(uncertain="resend"),))
     peer, application = world.connect(), world.application()
     message_id = application.submit(MOBILE)
@@ -263,10 +266,13 @@ def test_a_late_answer_keeps_a_part_from_leaving_whose_intent_is_at_the_disk(sea
     assert world.part(message_id).state == DISPATCHED
     peer.respond(first, body=b"17\0")
     world.turn()
+    if down:
+        peer.cut(settle=False)
     world.settle()
-    assert (world.part(message_id).state, peer.taken()) == (SENT, [])
+    assert world.part(message_id).state == SENT
+    assert world.kinds[2:] == ["Uncertain", "Dispatched", "Sent"]
     (link,) = world.dispatch.carriers["cmcc"].links
-    assert (link.reserved, link.room) == (0, 10)
+    assert (link.reserved, link.window_used) == (0, 0)
 
 
 @pytest.mark.parametrize("lose", [lose_by_cut, lose_by_unbind])
@@ -282,6 +288,20 @@ def test_a_link_that_goes_down_between_intent_and_effect_gives_its_parts_back(
     assert world.kinds[2:] == ["Withdrawn"]
     assert (peer.taken(), len(application.take(SubmitSmResp))) == ([], 1)
     assert len(world.connect().taken()) == 1
+
+
+def test_a_link_that_is_being_closed_takes_nothing_more(world: World) -> None:
+    peer, application = world.connect(), world.application()
+    application.say(submit_sm(MOBILE))
+    world.turn()
+    peer.wire.lingers = True
+    peer.session.unbind(world.turns.now)
+    peer.flush()
+    world.settle()
+    assert world.kinds == ["Accepted", "Dispatched", "Withdrawn"]
+    assert len(application.take(SubmitSmResp)) == 1
+    application.submit(MOBILE_2)
+    assert world.kinds[3:] == ["Accepted"]
 
 
 def test_a_link_that_unbinds_takes_nothing_more_in_the_same_turn(world: World) -> None:
