@@ -114,12 +114,7 @@ class Admission:
             if isinstance(expires, Refusal):
                 return expires
             expires_us = expires
-        units = 1
-        if (
-            len(pdu.short_message) > PART_OCTETS or not pdu.short_message
-        ) and not pdu.esm_class & _UDH_INDICATOR:
-            payload = pdu.short_message or pdu.tlv(_MESSAGE_PAYLOAD) or b""
-            units = part_count(payload, pdu.data_coding, carrier.default_alphabet)
+        units = units_of(pdu, carrier)
         if not account.bucket.take(units, now):
             return OVER_RATE
         return Admitted(carrier, destination, units, expires_us)
@@ -150,6 +145,14 @@ class Admission:
         if prefix not in self._warned:
             self._warned.add(prefix)
             logger.warning("number prefix not in the plan", number=mask(destination))
+
+
+def units_of(pdu: SubmitSm, carrier: Carrier) -> int:
+    """Chargeable parts that one submit_sm makes on the air; one with a user data header is one part."""
+    text = pdu.short_message
+    if (text and len(text) <= PART_OCTETS) or pdu.esm_class & _UDH_INDICATOR:
+        return 1
+    return part_count(text or pdu.tlv(_MESSAGE_PAYLOAD) or b"", pdu.data_coding, carrier.default_alphabet)
 
 
 def expiry(schedule_delivery_time: bytes, validity_period: bytes, now_us: int) -> int | Refusal:

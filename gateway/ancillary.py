@@ -191,9 +191,8 @@ class Ancillary:
             message_state=part.message_state if part.state == FINAL else _ENROUTE,
             error_code=int(part.error) & 0xFF if part.error.isdigit() else 0,
         )
-        application.connection.session.respond(
-            pdu.command_id, pdu.sequence_number, CommandStatus.ESME_ROK, encode_body(response)
-        )
+        # Not before what it says is durable.
+        self._pipeline.answer(application, pdu.command_id, pdu.sequence_number, encode_body(response))
 
     def _cancel_sm(self, application: Application, pdu: CancelSm, frame: bytes) -> None:
         if pdu.message_id:
@@ -201,7 +200,7 @@ class Ancillary:
             parts = [] if part is None else [part]
         else:
             parts = self._queued_like(application, pdu)
-        parts = [part for part in parts if part.state == QUEUED]
+        parts = [part for part in parts if part.state == QUEUED and not part.doubtful]
         if not parts:
             _respond(application, pdu, CommandStatus.ESME_RCANCELFAIL)
             return

@@ -28,6 +28,9 @@ BUFFER_MAX = 256 * 1024
 WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
 
+# How long a peer may take to read what was left for it when we closed; a dead one would take for ever.
+CLOSE_S = 5.0
+
 
 class Peer(Protocol):
     """Who owns a connection: an application's session or a carrier link."""
@@ -54,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._turns = turns
         self._transport: asyncio.Transport
         self._reading = True
-        self._closing = False
+        self._closing_since = 0.0  # when we closed it; 0: we have not
         self._closed = False
         self._reason = "closed by the peer"
 
@@ -102,7 +105,7 @@ class Connection(asyncio.Protocol):
     @property
     def open(self) -> bool:
         """Whether what is written now still goes out."""
-        return not self._closing and not self._closed
+        return not self._closing_since and not self._closed
 
     # -- called by the turn ---------------------------------------------------------------------------------
 
@@ -133,7 +136,11 @@ class Connection(asyncio.Protocol):
             self.close("internal error")
 
     def tick(self, now: float) -> None:
-        """Let the session's timers run."""
+        """Let the session's timers run; cut a peer that does not take what is left for it."""
+        if self._closing_since:
+            if now - self._closing_since > CLOSE_S:
+                self.abort(self._reason)
+            return
         events = self.session.tick(now)
         if events:
             self.carry_out(events)
@@ -153,14 +160,14 @@ class Connection(asyncio.Protocol):
         if not self.open:
             return
         self.flush()
-        self._closing = True
+        self._closing_since = self._turns.now
         self._reason = reason
         self._transport.close()
 
     def abort(self, reason: str) -> None:
         """Close at once, without sending what is left."""
         if not self._closed:
-            self._closing = True
+            self._closing_since = self._turns.now
             self._reason = reason
             self._transport.abort()
 

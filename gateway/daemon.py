@@ -21,6 +21,7 @@ from gateway.admission import Admission
 from gateway.ancillary import Ancillary
 from gateway.carrier import Carrier
 from gateway.clock import SystemClock
+from gateway.commitment import Commitment
 from gateway.config import AccountConfig, CarrierConfig, Config
 from gateway.config_table import is_credential
 from gateway.control import ControlServer
@@ -101,9 +102,9 @@ class Daemon:
             evidence,
             self.sealer,
             config.evidence.segment_mib << 20,
-            lambda: self.pipeline.low_water,
+            lambda: self.commitment.low_water,
             self._post,
-            lambda effects: self.pipeline.release(effects),
+            lambda effects: self.commitment.release(effects),
             self._evidence_failed,
         )
         self._low_water = self.log.recover()
@@ -113,10 +114,13 @@ class Daemon:
         self.admission = Admission(
             self.dispatch, self.open_parts, NumberPlan.load(), config.limits, config.numbers
         )
+        self.commitment = Commitment(
+            loop, self.turns, self.log, self.open_parts, self.dispatch, self.admission
+        )
         self.pipeline = Pipeline(
-            loop,
             self.turns,
             self.log,
+            self.commitment,
             self.sealer,
             self.open_parts,
             self.accounts,
@@ -124,8 +128,8 @@ class Daemon:
             self.dispatch,
             self.message_ids,
         )
-        self.pipeline.low_water = self._low_water
-        self.turns.flow = self.pipeline
+        self.commitment.low_water = self._low_water
+        self.turns.flow = self.commitment
         self.ancillary = Ancillary(self.admission, self.open_parts, self.turns, self.pipeline)
         self.listener = Listener(
             config.listener, config.gateway.name, self.accounts, self.pipeline, self.ancillary, self.turns
@@ -140,7 +144,15 @@ class Daemon:
         self.notifier = Notifier.from_environment(os.environ, os.getpid())
         self.heartbeat = Heartbeat(SystemClock())
         self.metrics = Metrics()
-        register(self.metrics, self.accounts, self.dispatch, self.open_parts, self.pipeline, self.log)
+        register(
+            self.metrics,
+            self.accounts,
+            self.dispatch,
+            self.open_parts,
+            self.commitment,
+            self.pipeline,
+            self.log,
+        )
         self.upkeep = Upkeep(
             loop,
             self.turns,
@@ -148,6 +160,7 @@ class Daemon:
             self.open_parts,
             self.accounts,
             self.dispatch,
+            self.commitment,
             self.pipeline,
             self.listener,
             Rebuilder(evidence, self.sealer, self.pipeline.reports),
@@ -226,10 +239,10 @@ class Daemon:
             f"{socket.gethostname()} {os.getpid()}",
         )
         self.log.append(records.encode(started))
-        for carrier in self._gone_carriers.values():
-            self.pipeline.reroute(carrier)
         self.pipeline.cut_off(cut_off)
         self.pipeline.resend_as_configured()
+        for carrier in self._gone_carriers.values():
+            self.pipeline.reroute(carrier)
         self.turns.schedule()
 
     def _account_of(self, name: str) -> Account:

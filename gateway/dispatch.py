@@ -14,6 +14,10 @@ from gateway.carrier import Carrier
 from gateway.downstream import Link
 from gateway.message import QUEUED, Part
 
+# Parts that one `dispatched` record may name: their numbers take 9 octets each, so it stays well below the
+# longest record.
+INTENTS_MAX = 8_192
+
 Departures = list[tuple[Link, list[Part]]]
 
 # While a carrier's window is what limits it, applications are slowed down once this much of its recent
@@ -49,29 +53,32 @@ class Dispatch:
         A part whose validity has ended is given to ``expire`` instead.
         """
         departures: Departures = []
+        left = INTENTS_MAX
         for carrier in self.carriers.values():
             if carrier.returned:
                 carrier.take_back()
-            if carrier.queue and now >= carrier.paused_until:
-                self._fill_carrier(carrier, departures, now, now_us, expire)
+            if carrier.queue and now >= carrier.paused_until and left:
+                left = self._fill_carrier(carrier, departures, left, now, now_us, expire)
         return departures
 
     def _fill_carrier(
         self,
         carrier: Carrier,
         departures: Departures,
+        left: int,
         now: float,
         now_us: int,
         expire: Callable[[Part], None],
-    ) -> None:
+    ) -> int:
+        """Take at most ``left`` parts; returns how many may still be taken."""
         queue = carrier.queue
         take = carrier.bucket.take
-        while queue:
+        while queue and left:
             link = carrier.link_with_most_room()
             if link is None:
                 carrier.window_bound = True
-                return
-            room = link.room
+                return left
+            room = min(link.room, left)
             parts: list[Part] = []
             within_rate = True
             while queue and room:
@@ -88,12 +95,13 @@ class Dispatch:
                     within_rate = False
                     break
             if parts:
+                left -= len(parts)
                 link.reserved += len(parts)
                 departures.append((link, parts))
             if not within_rate:
-                carrier.window_bound = False
-                return
+                break
         carrier.window_bound = False
+        return left
 
     def next_wake_s(self, now: float) -> float | None:
         """Seconds until a queue that waits for its rate or its pause may go on; None if none does."""

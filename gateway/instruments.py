@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from gateway.account import Account
 from gateway.carrier import Carrier
+from gateway.commitment import Commitment
 from gateway.dispatch import Dispatch
 from gateway.metrics import Metrics
 from gateway.open_parts import OpenParts
@@ -24,6 +25,7 @@ def register(
     accounts: Mapping[str, Account],
     dispatch: Dispatch,
     open_parts: OpenParts,
+    commitment: Commitment,
     pipeline: Pipeline,
     log: EvidenceLog,
 ) -> None:
@@ -34,7 +36,7 @@ def register(
     metrics.expose_histogram(
         "jingxin_submit_response_seconds",
         "From reading a submit_sm to answering it, the evidence being durable in between.",
-        pipeline.submit_to_response,
+        commitment.submit_to_response,
     )
     metrics.expose_histogram(
         "jingxin_carrier_response_seconds",
@@ -54,7 +56,7 @@ def register(
     metrics.expose_histogram(
         "jingxin_evidence_commit_seconds",
         "From handing a batch to the writer to its release, the sync included.",
-        pipeline.commit_to_release,
+        commitment.commit_to_release,
     )
     metrics.counter_family(
         "jingxin_evidence_records_total",
@@ -62,8 +64,10 @@ def register(
         (),
         lambda: {(): log.durable_index},
     )
-    metrics.expose_histogram("jingxin_evidence_sync_seconds", "The fdatasync of a batch.", pipeline.sync)
-    metrics.expose_histogram("jingxin_evidence_batch_records", "Records in a batch.", pipeline.batch_records)
+    metrics.expose_histogram("jingxin_evidence_sync_seconds", "The fdatasync of a batch.", commitment.sync)
+    metrics.expose_histogram(
+        "jingxin_evidence_batch_records", "Records in a batch.", commitment.batch_records
+    )
     metrics.counter_family(
         "jingxin_replies_unrouted_total",
         "Replies that no account's source prefix matches.",

@@ -45,6 +45,7 @@ class Part(msgspec.Struct, gc=False, eq=False):
     destination: normalised digits.  source_field, destination_field: TON, NPI, address and NUL, as submitted.
     body: the submit_sm body for the carrier, kept until the carrier has taken the part.
     carrier_id: of the last attempt that was answered; earlier_ids: of those before.
+    doubtful: an attempt of it was uncertain, so the carrier may have it even while it is queued again.
     registered_delivery: as the application asked.  units: chargeable parts in this PDU.
     message_state: SMPP message_state once FINAL, otherwise 0.
     """
@@ -63,6 +64,7 @@ class Part(msgspec.Struct, gc=False, eq=False):
     expires_us: int
     state: int = QUEUED
     attempts: int = 0
+    doubtful: bool = False
     link: int = 0
     dispatched_us: int = 0
     carrier_id: bytes = b""

@@ -75,6 +75,7 @@ class OpenParts:
     def uncertain(self, part: Part) -> None:
         """No response came; nobody knows whether the carrier has the part."""
         part.state = UNCERTAIN
+        part.doubtful = True
         part.carrier.correlation.add_unnamed(part)
 
     def finish(self, part: Part, message_state: int, error: bytes, now_us: int) -> None:

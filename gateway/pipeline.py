@@ -5,26 +5,26 @@ Out:  submit -> admission -> `accepted` -> queue -> `dispatched` -> durable -> t
 Back: delivered -> correlation -> `receipt` or `reply` -> durable -> the carrier is answered
       -> outbox -> the application answers -> `reported`.
 
-Nothing here waits.  What may only happen once a record is on disk is put into the effects of the batch that
-the record is in; when the batch is durable, :meth:`Pipeline.release` carries them out.
+Nothing here waits.  What may only happen once a record is on disk is handed to the commitment
+(gateway/commitment.py), which carries it out when the batch that the record is in is durable.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import structlog
 
 from gateway.account import Account
-from gateway.admission import Admission, Admitted, Refusal, expiry
+from gateway.admission import Admission, Admitted, Refusal, expiry, units_of
 from gateway.carrier import Carrier
+from gateway.commitment import Commitment
 from gateway.connection import Connection
 from gateway.correlation import MISMATCH, UNCERTAIN_DESTINATION, WaitingReceipt, receipt_in
 from gateway.denials import Denials
-from gateway.dispatch import Departures, Dispatch
+from gateway.dispatch import INTENTS_MAX, Dispatch
 from gateway.downstream import Link
-from gateway.histogram import BOUNDS_RECORDS, Histogram
+from gateway.histogram import Histogram
 from gateway.message import DISPATCHED, FINAL, UNCERTAIN, MessageIds, Part, address_fields
 from gateway.number_plan import normalise
 from gateway.open_parts import OpenParts
@@ -65,10 +65,6 @@ _BUSY: Final = frozenset({int(CommandStatus.ESME_RTHROTTLED), int(CommandStatus.
 # An application that answers a report with one of these wants it again later.
 _LATER: Final = _BUSY | {int(CommandStatus.ESME_RSYSERR), int(CommandStatus.ESME_RX_T_APPN)}
 
-# Records that may wait for the disk before applications are no longer read: some forty batches, a tenth of a
-# second at full load.
-PENDING_MAX: Final = 8_000
-
 # A `reported` record with this session says that nobody answered, and that we have stopped to try.
 NO_SESSION: Final = 0
 _DELIVERY_FAILURE: Final = int(CommandStatus.ESME_RDELIVERYFAILURE)
@@ -80,29 +76,14 @@ _EXPIRED: Final = int(MessageState.EXPIRED)
 _UNKNOWN: Final = int(MessageState.UNKNOWN)
 
 
-class Effects:
-    """What happens once a batch is durable.
-
-    answers: positive responses, to applications and to carriers: connection, command_id of the request, its
-    sequence number, the body, and when the request was served.
-    """
-
-    __slots__ = ("answers", "departures", "reports")
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[Connection, int, int, bytes, float]] = []
-        self.departures: Departures = []
-        self.reports: list[tuple[Account, Report]] = []
-
-
 class Pipeline:
     """Carries messages between applications, the evidence log and carriers."""
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
         turns: Turns,
         log: EvidenceLog,
+        commitment: Commitment,
         sealer: Sealer,
         open_parts: OpenParts,
         accounts: dict[str, Account],
@@ -113,28 +94,19 @@ class Pipeline:
         self.message_ids = message_ids
         self.reports = Reports(message_ids)
         self.denials = Denials(log, sealer, turns.now)
-        self.low_water = 1
         self.unrouted_replies = 0
-        self.commit_to_release = Histogram()
-        self.sync = Histogram()
-        self.batch_records = Histogram(BOUNDS_RECORDS)
-        self.submit_to_response = Histogram()
         self.dispatch_to_response = Histogram()
         self.submit_to_receipt = Histogram()
         self.receipt_to_report = Histogram()
-        self._loop = loop
         self._turns = turns
         self._log = log
+        self._commitment = commitment
         self._sealer = sealer
         self._open = open_parts
         self._accounts = accounts
         self._admission = admission
         self._dispatch = dispatch
-        self._effects = Effects()
-        self._at_disk: Effects | None = None  # of the batch that is being written
-        self._to_pump: set[Account] = set()
-        self._committed = 0.0
-        self._wake: asyncio.TimerHandle | None = None
+        commitment.parts = self
 
     # == out: from the application to the disk ==============================================================
 
@@ -209,9 +181,7 @@ class Pipeline:
 
     def answer(self, application: Application, command_id: int, sequence_number: int, body: bytes) -> None:
         """Answer positively, once everything recorded so far is durable."""
-        self._effects.answers.append(
-            (application.connection, command_id, sequence_number, body, self._turns.now)
-        )
+        self._commitment.answer(application.connection, command_id, sequence_number, body)
 
     def deny(
         self,
@@ -230,93 +200,9 @@ class Pipeline:
         )
         application.connection.session.respond(command_id, sequence_number, refusal.command_status)
 
-    # == the turn and the disk ==============================================================================
+    # == out: what does not leave after all =================================================================
 
-    def may_read_applications(self) -> bool:
-        """Whether the disk and the carriers' windows have kept up with what was accepted."""
-        return self._log.pending < PENDING_MAX and not self._dispatch.pressed()
-
-    def end_turn(self) -> None:
-        """Offer reports to applications, and commit what was recorded."""
-        if self._to_pump:
-            accounts, self._to_pump = self._to_pump, set()
-            for account in accounts:
-                self._pump(account)
-        if not self._log.busy:
-            self._commit()
-
-    def _commit(self) -> None:
-        turns, log = self._turns, self._log
-        self._admission.has_room = log.has_room
-        departures = self._dispatch.fill(turns.now, turns.now_us, self._expire)
-        if departures:
-            intents = [
-                (link.carrier_name, link.index, [part.number for part in parts]) for link, parts in departures
-            ]
-            log.append(encode(records.Dispatched(turns.now_us, intents)))
-            dispatched = self._open.dispatched
-            for link, parts in departures:
-                for part in parts:
-                    dispatched(part, link.index, turns.now_us)
-        if not log.pending:
-            self._set_wake()
-            return
-        self._at_disk = effects = self._effects
-        self._effects = Effects()
-        effects.departures = departures
-        self._committed = turns.now
-        # The moment of commitment: when this batch is on disk, release() carries out its effects; if the
-        # process dies before, none of them has happened.
-        log.commit(effects)
-
-    def oldest_unreleased(self) -> int | None:
-        """The oldest record that a restart needs for a report which is in no outbox yet, since the batch that
-        it stands in is not durable."""
-        unreleased = (self._at_disk, self._effects)
-        return min(
-            (report.number for effects in unreleased if effects for _, report in effects.reports),
-            default=None,
-        )
-
-    def _set_wake(self) -> None:
-        """Nothing is going on, yet something may wait for its rate or pause: look again when that is over."""
-        wait_s = self._dispatch.next_wake_s(self._turns.now)
-        if wait_s is None or self._wake is not None:
-            return
-
-        def wake() -> None:
-            self._wake = None
-            self._turns.schedule()
-
-        self._wake = self._loop.call_later(max(wait_s, 0.001), wake)
-
-    def release(self, batch: object) -> None:
-        """The batch is durable: answer, send, report; then commit what has gathered meanwhile."""
-        assert isinstance(batch, Effects)
-        self._at_disk = None
-        turns = self._turns
-        now = turns.begin()
-        self.commit_to_release.observe(now - self._committed)
-        self.sync.observe(self._log.sync_s)
-        self.batch_records.observe(self._log.batch_records)
-        write_later = turns.write_later
-        observe = self.submit_to_response.observe
-        for connection, command_id, sequence_number, body, began in batch.answers:
-            connection.session.respond(command_id, sequence_number, _ROK, body)
-            if not connection.dirty:
-                write_later(connection)
-            if not connection.carrier:
-                observe(now - began)
-        for link, parts in batch.departures:
-            if not link.transmit(parts, now):
-                self._withdraw(link, parts)
-        for account, report in batch.reports:
-            account.outbox.put(report)
-            self._to_pump.add(account)
-        turns.end()
-        turns.schedule()
-
-    def _withdraw(self, link: Link, parts: list[Part]) -> None:
+    def withdraw(self, link: Link, parts: list[Part]) -> None:
         """The link went down between intent and effect: these parts certainly did not leave."""
         # A late response to an earlier attempt may have told the fate of one meanwhile.
         parts = [part for part in parts if part.state == DISPATCHED]
@@ -331,9 +217,13 @@ class Pipeline:
         self._open.requeued(part)
         part.carrier.returned.append(part)
 
-    def _expire(self, part: Part) -> None:
-        """The validity of a part ended before it left."""
-        self.finish(part, _EXPIRED, "gateway", "validity ended before it could be sent", "")
+    def expire(self, part: Part) -> None:
+        """The validity of a part ended while it was queued; one of which an attempt is uncertain may have
+        been delivered all the same."""
+        if part.doubtful:
+            self.finish(part, _UNKNOWN, "gateway", "validity ended before it could be sent again", "")
+        else:
+            self.finish(part, _EXPIRED, "gateway", "validity ended before it could be sent", "")
 
     # == out: from the carrier's answer to the disk =========================================================
 
@@ -385,11 +275,16 @@ class Pipeline:
     def make_uncertain(self, part: Part) -> None:
         """Wait for the fate of a part to show, or send it again, as its account wishes."""
         self._open.uncertain(part)
+        self.look_again(part)
+        if part.state == UNCERTAIN and part.account.config.uncertain == "resend":
+            self._requeue(part)
+
+    def look_again(self, part: Part) -> None:
+        """See whether a waiting receipt can only be this part's: one that could have been another's, while
+        that one was open, may be so by now."""
         carrier = part.carrier
         for waiting, how in carrier.correlation.waiting_for_unnamed(part, carrier.in_flight):
             self._match(part, waiting, how)
-        if part.state == UNCERTAIN and part.account.config.uncertain == "resend":
-            self._requeue(part)
 
     def replace(self, part: Part, pdu: ReplaceSm) -> Refusal | None:
         """Put another text, and what else replace_sm names, in the place of a part that is still queued."""
@@ -410,9 +305,10 @@ class Pipeline:
         index = self._log.next_index
         sealed = self._sealer.seal(index, frame[16:])
         wish, expires_us = pdu.registered_delivery, expires or part.expires_us
-        self._log.append(encode(records.Replaced(part.number, now_us, sealed, wish, expires_us)))
+        units = units_of(submit, part.carrier)
+        self._log.append(encode(records.Replaced(part.number, now_us, sealed, wish, expires_us, units)))
         part.body = body_for_carrier(submit, frame)
-        part.registered_delivery, part.expires_us = wish, expires_us
+        part.registered_delivery, part.expires_us, part.units = wish, expires_us, units
         return None
 
     def finish(self, part: Part, message_state: int, source: str, reason: str, who: str) -> None:
@@ -429,7 +325,7 @@ class Pipeline:
         self._open.finish(part, message_state, error, now_us)
         if wanted(part.registered_delivery, message_state, final=True):
             report = self.reports.of_own(part, message_state, error, index, now_us)
-            self._effects.reports.append((part.account, report))
+            self._commitment.report(part.account, report)
 
     # == out: what people decide of uncertain parts =========================================================
 
@@ -447,14 +343,15 @@ class Pipeline:
 
     def cut_off(self, parts: list[Part]) -> None:
         """At the start: these parts were dispatched, and the process ended before their response."""
-        by_link: dict[int, list[Part]] = {}
+        by_link: dict[tuple[str, int], list[Part]] = {}
         for part in parts:
-            by_link.setdefault(part.link, []).append(part)
-        for link, cut in by_link.items():
-            numbers = [part.number for part in cut]
-            self._log.append(
-                encode(records.Uncertain(self._turns.now_us, numbers, link, "the gateway was stopped"))
-            )
+            by_link.setdefault((part.carrier.name, part.link), []).append(part)
+        for (_, link), cut in by_link.items():
+            for start in range(0, len(cut), INTENTS_MAX):
+                numbers = [part.number for part in cut[start : start + INTENTS_MAX]]
+                self._log.append(
+                    encode(records.Uncertain(self._turns.now_us, numbers, link, "the gateway was stopped"))
+                )
             for part in cut:
                 self.make_uncertain(part)
 
@@ -467,6 +364,7 @@ class Pipeline:
 
     def reroute(self, gone: Carrier) -> None:
         """At the start: find another way for what was queued for a carrier that is not configured now."""
+        gone.take_back()
         while gone.queue:
             part = gone.queue.popleft()
             carrier = self._admission.carrier_of(part.destination)
@@ -485,9 +383,7 @@ class Pipeline:
             self._receipt(link, pdu, receipt_in(pdu), frame)
         else:
             self._reply(link, pdu, frame)
-        self._effects.answers.append(
-            (connection, pdu.command_id, pdu.sequence_number, b"\0", self._turns.now)
-        )
+        self._commitment.answer(connection, pdu.command_id, pdu.sequence_number, b"\0")
 
     def _receipt(self, link: Link, pdu: DeliverSm | DataSm, receipt: Receipt | None, frame: bytes) -> None:
         carrier = self._dispatch.carriers[link.carrier_name]
@@ -564,7 +460,7 @@ class Pipeline:
             self.submit_to_receipt.observe((now_us - part.accepted_us) * 1e-6)
         if wanted(part.registered_delivery, state, final=final):
             report = self.reports.of_receipt(part, receipt, index, now_us, final=final)
-            self._effects.reports.append((part.account, report))
+            self._commitment.report(part.account, report)
 
     def _reply(self, link: Link, pdu: DeliverSm | DataSm, frame: bytes) -> None:
         """A message from a subscriber: to the account whose source prefix it was sent to, longest first."""
@@ -580,7 +476,7 @@ class Pipeline:
         if account is None:
             self.unrouted_replies += 1
             return
-        self._effects.reports.append((account, self.reports.of_reply(pdu, frame, index, now_us)))
+        self._commitment.report(account, self.reports.of_reply(pdu, frame, index, now_us))
 
     def _account_of(self, destination: bytes) -> Account | None:
         matching = [
@@ -593,28 +489,14 @@ class Pipeline:
 
     # == back: from the outbox to the application ===========================================================
 
-    def pump(self, account: Account) -> None:
-        """An account may be able to take reports now; offer them at the end of the turn."""
-        self._to_pump.add(account)
-        self._turns.schedule()
-
-    def _pump(self, account: Account) -> None:
-        outbox = account.outbox
-        ready = outbox.ready
-        now = self._turns.now
-        while ready:
-            application = account.receiver_with_room()
-            if application is None:
-                return
-            report = ready.popleft()
-            if not report.answered:
-                outbox.sent(report)
-                application.send_report(report, now)
+    def receiving(self, account: Account) -> None:
+        """A session of the account can take reports now."""
+        self._commitment.offer(account)
 
     def reported(self, application: Application, report: Report, command_status: int) -> None:
         """An application answered a report."""
         account = application.account
-        self._to_pump.add(account)
+        self._commitment.offer(account)
         account.reported[command_status] += 1
         if command_status in _LATER:
             account.outbox.delay(report, self._turns.now)
@@ -643,7 +525,7 @@ class Pipeline:
     def unreported(self, application: Application, reports: list[Report]) -> None:
         """A session ended with reports in flight: another session, or the next one, gets them."""
         application.account.outbox.give_back(reports)
-        self.pump(application.account)
+        self._commitment.offer(application.account)
 
     # == events beside the paths ============================================================================
 

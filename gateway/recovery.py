@@ -51,6 +51,8 @@ class Fate(msgspec.Struct, gc=False):
     final_us: int = 0
     registered_delivery: int = 0
     expires_us: int = 0
+    units: int = 1
+    doubtful: bool = False  # an attempt of it was uncertain
     content: bytes = b""  # sealed; of the Accepted, or of the last Replaced
     content_index: int = 0
 
@@ -99,6 +101,7 @@ class Fold:
             record.carrier,
             registered_delivery=record.registered_delivery,
             expires_us=record.expires_us,
+            units=record.parts,
             content=record.content,
             content_index=index,
         )
@@ -141,6 +144,7 @@ class Fold:
         for number in record.numbers:
             if fate := self.open.get(number):
                 fate.state = UNCERTAIN
+                fate.doubtful = True
 
     def _receipt(self, index: int, record: records.Receipt) -> None:
         if record.number == 0:
@@ -189,6 +193,7 @@ class Fold:
         if fate := self.open.get(record.number):
             fate.content, fate.content_index = record.content, index
             fate.registered_delivery, fate.expires_us = record.registered_delivery, record.expires_us
+            fate.units = record.parts
 
     def _reported(self, _: int, record: records.Reported) -> None:
         self.unreported.pop(record.record, None)
@@ -265,10 +270,11 @@ class Restoration:
             destination_field,
             body_for_carrier(pdu, bytes(16) + body),
             fate.registered_delivery,
-            accepted.parts,
+            fate.units,
             accepted.time_us,
             fate.expires_us,
         )
+        part.doubtful = fate.doubtful
         self._open.add(part)
         if fate.attempts:
             self._open.dispatched(part, fate.link, fate.dispatched_us)

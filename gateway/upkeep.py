@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.account import Account
+from gateway.commitment import Commitment
 from gateway.dispatch import Dispatch
 from gateway.message import DISPATCHED, FINAL, QUEUED, Part
 from gateway.open_parts import OpenParts
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger()
 
-_EXPIRED = int(MessageState.EXPIRED)
 _UNKNOWN = int(MessageState.UNKNOWN)
 _HOUR_US = 3_600_000_000
 
@@ -54,6 +54,7 @@ class Upkeep:
         open_parts: OpenParts,
         accounts: dict[str, Account],
         dispatch: Dispatch,
+        commitment: Commitment,
         pipeline: Pipeline,
         listener: Listener,
         rebuilder: Rebuilder,
@@ -65,6 +66,7 @@ class Upkeep:
         self._open = open_parts
         self._accounts = accounts
         self._dispatch = dispatch
+        self._commitment = commitment
         self._pipeline = pipeline
         self._listener = listener
         self._rebuilder = rebuilder
@@ -103,18 +105,18 @@ class Upkeep:
             logger.warning("room for evidence", has_room=has_room)
         if has_room:
             self._pipeline.denials.flush(self._turns.now_us)
-        self._pipeline.low_water = self._low_water()
+        self._commitment.low_water = self._low_water()
         for carrier in self._dispatch.carriers.values():
             carrier.correlation.give_up_waiting(self._turns.now_us - WAITING_H * _HOUR_US)
         for account in self._accounts.values():
             account.outbox.wake(now)
             self._pipeline.give_up_stale_reports(account)
             if account.outbox.ready:
-                self._pipeline.pump(account)
+                self._commitment.offer(account)
 
     def _low_water(self) -> int:
         """The oldest record that a restart needs: of an open part, a waiting receipt, or a report."""
-        needed = [self._log.next_index, self._open.oldest(), self._pipeline.oldest_unreleased()]
+        needed = [self._log.next_index, self._open.oldest(), self._commitment.oldest_unreleased()]
         needed += [account.outbox.oldest_needed() for account in self._accounts.values()]
         needed += [carrier.correlation.oldest_waiting() for carrier in self._dispatch.carriers.values()]
         return min(index for index in needed if index is not None)
@@ -137,7 +139,7 @@ class Upkeep:
         def refill(reports: list[Report]) -> None:
             account.outbox.refilling = False
             account.outbox.refill(reports, taken)
-            self._pipeline.pump(account)
+            self._commitment.offer(account)
             self._refill_account(account)
 
         def fail(error: BaseException) -> None:
@@ -170,7 +172,12 @@ class Upkeep:
         patience_us = part.carrier.config.receipt_timeout_h * _HOUR_US
         if part.state == QUEUED:
             if now_us > (part.expires_us or part.accepted_us + patience_us):
-                self._pipeline.finish(part, _EXPIRED, "gateway", "validity ended before it could be sent", "")
-        elif part.state != DISPATCHED and now_us > max(part.expires_us, part.accepted_us) + patience_us:
+                self._pipeline.expire(part)
+            return
+        if not part.carrier_id and part.state != DISPATCHED:
+            self._pipeline.look_again(part)
+        if part.state == FINAL:
+            return
+        if part.state != DISPATCHED and now_us > max(part.expires_us, part.accepted_us) + patience_us:
             reason = "neither response nor receipt came in time"
             self._pipeline.finish(part, _UNKNOWN, "gateway", reason, "")

@@ -88,8 +88,8 @@ class Messages(Protocol):
     def unreported(self, application: Application, reports: list[Report]) -> None:
         """It left reports unanswered."""
 
-    def pump(self, account: Account) -> None:
-        """The account may be able to take reports now."""
+    def receiving(self, account: Account) -> None:
+        """A session of the account can take reports now."""
 
     def session_event(self, application: Application, event: str, detail: str) -> None:
         """Something happened to its session."""
@@ -185,7 +185,7 @@ class Application:
         self._receives = session.state is not BindState.BOUND_TX
         account.sessions.append(self)
         self._pipeline.session_event(self, "bound", type(request).__name__)
-        self._pipeline.pump(account)
+        self._pipeline.receiving(account)
         self.connection.flush()
 
     def refuse(self, request: BindRequest, command_status: int, reason: str) -> None:

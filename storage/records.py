@@ -218,6 +218,7 @@ class Replaced(Record, tag=16):
     content: bytes  # sealed submit_sm body
     registered_delivery: int = 0
     expires_us: int = 0
+    parts: int = 1  # chargeable units of the new content, in place of the former ones
 
 
 class Reported(Record, tag=17):

@@ -23,10 +23,12 @@ class Role(Enum):
 
 
 class BindState(Enum):
-    """Session states of SMPP 5.0 §2.3; BINDING lies between a bind request and its answer."""
+    """Session states of SMPP 5.0 §2.3; BINDING lies between a bind request and its answer.
+
+    OUTBOUND is none of ours: a peer that has seen outbind is free to bind, as it was before.
+    """
 
     OPEN = "open"
-    OUTBOUND = "outbound"
     BINDING = "binding"
     BOUND_TX = "bound_tx"
     BOUND_RX = "bound_rx"
@@ -38,7 +40,7 @@ class BindState(Enum):
 _TX = frozenset({BindState.BOUND_TX, BindState.BOUND_TRX})
 _RX = frozenset({BindState.BOUND_RX, BindState.BOUND_TRX})
 BOUND = _TX | _RX
-_OPENING = frozenset({BindState.OPEN, BindState.OUTBOUND})
+_OPENING = frozenset({BindState.OPEN})
 # After we asked to unbind, the peer may still finish what it began: its messages are served until it answers.
 _ANY_BOUND = BOUND | {BindState.UNBINDING}
 # SMPP 5.0 §2.4 allows these two in every state; 3.4 peers do not mind.

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.commitment import PENDING_MAX
 from gateway.connection import BUFFER_MAX, Connection
-from gateway.pipeline import PENDING_MAX
 from gateway.turns import APPLICATION_FRAMES, CARRIER_FRAMES, PRESSURE_RETRY_S, every
 from protocol.smpp.codec import encode
 from protocol.smpp.operations import BindState, Role
@@ -251,7 +251,7 @@ def test_applications_are_not_read_while_the_disk_is_behind(pending: int, world:
     application = world.application()
     for _ in range(pending):
         world.log.append(world.log.entries[0])
-    assert world.pipeline.may_read_applications() is (pending < PENDING_MAX)
+    assert world.commitment.may_read_applications() is (pending < PENDING_MAX)
     world.log.busy = True
     application.say(submit_sm(MOBILE))
     world.turn()

@@ -17,6 +17,7 @@ from gateway.account import Account
 from gateway.admission import Admission
 from gateway.ancillary import Ancillary
 from gateway.carrier import Carrier
+from gateway.commitment import Commitment, Effects
 from gateway.config import AccountConfig, CarrierConfig, LimitsConfig, ListenerConfig, NumbersConfig
 from gateway.connection import Connection
 from gateway.dispatch import Dispatch
@@ -25,7 +26,7 @@ from gateway.message import MessageIds, Part
 from gateway.number_plan import NumberPlan
 from gateway.open_parts import OpenParts
 from gateway.password import Password
-from gateway.pipeline import Effects, Pipeline
+from gateway.pipeline import Pipeline
 from gateway.rebuild import Rebuilder
 from gateway.recovery import Fold, Restoration
 from gateway.turns import Turns
@@ -256,10 +257,18 @@ class World:
             self.dispatch, self.open_parts, PLAN, self.limits, numbers or NumbersConfig()
         )
         self.message_ids = MessageIds(IDENTITY)
-        self.pipeline = Pipeline(
+        self.commitment = Commitment(
             cast(asyncio.AbstractEventLoop, self.loop),
             self.turns,
             cast(EvidenceLog, self.log),
+            self.open_parts,
+            self.dispatch,
+            self.admission,
+        )
+        self.pipeline = Pipeline(
+            self.turns,
+            cast(EvidenceLog, self.log),
+            self.commitment,
             sealer,
             self.open_parts,
             self.accounts,
@@ -267,8 +276,8 @@ class World:
             self.dispatch,
             self.message_ids,
         )
-        self.turns.flow = self.pipeline
-        self.log.on_durable = self.pipeline.release
+        self.turns.flow = self.commitment
+        self.log.on_durable = self.commitment.release
         self.ancillary = Ancillary(self.admission, self.open_parts, self.turns, self.pipeline)
         self.listener = OpenListener(
             ListenerConfig(), "gw", self.accounts, self.pipeline, self.ancillary, self.turns
@@ -285,6 +294,7 @@ class World:
             self.open_parts,
             self.accounts,
             self.dispatch,
+            self.commitment,
             self.pipeline,
             self.listener,
             self.rebuilder,
@@ -390,4 +400,4 @@ class World:
     def unreleased(self) -> list[Effects]:
         """The effects of batches that are not durable yet."""
         at_disk = [self.log.effects] if self.log.busy else []
-        return [cast(Effects, effects) for effects in (*at_disk, self.pipeline._effects)]
+        return [cast(Effects, effects) for effects in (*at_disk, self.commitment._effects)]

@@ -77,7 +77,7 @@ FIELDS = {
     "Receipt": "time_us number carrier link carrier_id message_state stat err submit_date done_date"
     " final number_hash content",
     "Refused": "number time_us link command_status final moot",
-    "Replaced": "number time_us content registered_delivery expires_us",
+    "Replaced": "number time_us content registered_delivery expires_us parts",
     "Reply": "time_us account carrier link number_hash content",
     "Reported": "record time_us account session command_status",
     "Sent": "number time_us link carrier_id",

@@ -48,7 +48,7 @@ def test_days_are_those_of_shanghai(moment: str, day: str, midnight: str) -> Non
 def test_content_round_trips(sealer: Sealer, content: bytes) -> None:
     sealed = sealer.seal(7, content)
     assert len(sealed) == len(content) + SEALING_OCTETS
-    assert content == b"" or content not in sealed
+    assert len(content) < 16 or content not in sealed  # a few octets may stand there by chance
     assert sealer.unseal(7, sealed) == content
 
 

@@ -36,13 +36,13 @@ BINDS: Final[dict[BindState, tuple[BindRequest, Pdu]]] = {
 }
 
 # Who may send what when: SMPP 3.4 table 2-1 and SMPP 5.0 table 2-1, typed in from there and not from the
-# code.  The states: o open, n outbound, b binding, t bound_tx, r bound_rx, x bound_trx, u unbinding.
-LETTERS: Final = dict(zip("onbtrxuc", BindState, strict=True))
-_EVER: Final = "onbtrxu"
+# code.  The states: o open, b binding, t bound_tx, r bound_rx, x bound_trx, u unbinding.
+LETTERS: Final = dict(zip("obtrxuc", BindState, strict=True))
+_EVER: Final = "obtrxu"
 LEGAL: Final[dict[CommandId, tuple[str, str]]] = {  # (an ESME may send it in, an MC may send it in)
-    CommandId.BIND_RECEIVER: ("on", ""),
-    CommandId.BIND_TRANSMITTER: ("on", ""),
-    CommandId.BIND_TRANSCEIVER: ("on", ""),
+    CommandId.BIND_RECEIVER: ("o", ""),
+    CommandId.BIND_TRANSMITTER: ("o", ""),
+    CommandId.BIND_TRANSCEIVER: ("o", ""),
     CommandId.OUTBIND: ("", "o"),
     CommandId.UNBIND: ("trxu", "trxu"),
     CommandId.SUBMIT_SM: ("txu", ""),
