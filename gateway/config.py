@@ -6,6 +6,7 @@ who may not read them; :func:`load` goes on to read every password file, and is 
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import math
 import os
@@ -35,7 +36,12 @@ Name = Annotated[
     ),
 ]
 Host = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9.:_%-]{1,253}$", description="a host name or an IP address, without port")
+    str,
+    Meta(
+        # One colon would be a port; an IPv6 address has two or more.
+        pattern=r"^([A-Za-z0-9._-]{1,253}|[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*(%[A-Za-z0-9._-]+)?)$",
+        description="a host name or an IP address, without port",
+    ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 SystemId = Annotated[
@@ -269,7 +275,7 @@ def _parse(path: Path) -> tuple[bytes, dict[str, Any]]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}: name a readable file with -c FILE") from error
     try:
-        return octets, tomllib.loads(octets.decode("utf-8"))
+        return octets, tomllib.loads(octets.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at octet {error.start}: save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:

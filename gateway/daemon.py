@@ -23,7 +23,7 @@ from gateway.carrier import Carrier
 from gateway.clock import SystemClock
 from gateway.commitment import Commitment
 from gateway.config import AccountConfig, CarrierConfig, Config
-from gateway.config_table import is_credential
+from gateway.config_table import ConfigError, is_credential
 from gateway.control import ControlServer
 from gateway.dispatch import Dispatch
 from gateway.downstream import Link
@@ -227,6 +227,10 @@ class Daemon:
             http.stop()
 
     def _restore(self) -> None:
+        if self.log.torn is not None:
+            lost = self.log.torn.lost
+            say = logger.error if lost else logger.warning
+            say("cut a torn tail", octets=self.log.torn.octets, durable_records_lost=lost)
         fold = Fold()
         fold.read(self.log.replay(self._low_water))
         restoration = Restoration(fold, self.sealer, self.open_parts, self._account_of, self._carrier_of)
@@ -362,7 +366,13 @@ def run(config: Config) -> None:
 
     Raises EvidenceError, ControlSocketError, HttpListenError or OSError if it cannot start; each says why.
     """
-    config.gateway.state_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        config.gateway.state_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{config.path}: gateway.state_dir: cannot make {config.gateway.state_dir}: {error.strerror}:"
+            " name a directory that this user may write to"
+        ) from error
     log_writer = logs.start(sys.stderr.fileno(), "info", console=sys.stderr.isatty())
 
     async def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,11 +15,13 @@ from gateway.admission import Admission
 from gateway.carrier import Carrier
 from gateway.control import CommandError, Handler
 from gateway.dispatch import Dispatch
+from gateway.logs import mask_numbers
 from gateway.message import UNCERTAIN, MessageIds, Part
 from gateway.number_plan import mask
 from gateway.open_parts import OpenParts
 from gateway.pipeline import Pipeline
 from gateway.turns import Turns
+from protocol.smpp.times import SHANGHAI
 from storage.log import EvidenceLog
 
 logger = structlog.get_logger()
@@ -127,8 +130,8 @@ class OperatorCommands:
             "carrier": part.carrier.name,
             "link": part.link,
             "destination": mask(part.destination),
-            "accepted_us": part.accepted_us,
-            "dispatched_us": part.dispatched_us,
+            "accepted": _time(part.accepted_us),
+            "dispatched": _time(part.dispatched_us),
             "attempts": part.attempts,
         }
 
@@ -148,6 +151,7 @@ class OperatorCommands:
         """The parts a decision names, each once; all of them must be uncertain, or nothing is done."""
         if not decision.reason.strip():
             raise CommandError("a reason is needed: it stands in the evidence")
+        decision.reason = mask_numbers(decision.reason)  # facts never hold a full number
         parts: dict[int, Part] = {}
         for text in decision.parts:
             number = self._message_ids.number(text.encode())
@@ -158,6 +162,11 @@ class OperatorCommands:
                 raise CommandError(f"part {text} is not uncertain any more: nothing was done")
             parts[part.number] = part
         return list(parts.values())
+
+
+def _time(time_us: int) -> str:
+    """As `evidence show` writes it: Asia/Shanghai, milliseconds."""
+    return datetime.fromtimestamp(time_us / 1e6, SHANGHAI).isoformat(timespec="milliseconds")
 
 
 def _account_row(account: Account) -> dict[str, Any]:

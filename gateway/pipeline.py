@@ -536,7 +536,8 @@ class Pipeline:
 
     def link_event(self, link: Link, event: str, detail: str) -> None:
         """Record what happened to a carrier link, and say it."""
-        logger.info("link", link=link.name, state=event, detail=detail)
+        say = logger.info if event == "bound" else logger.warning
+        say("link", link=link.name, state=event, detail=detail)
         now_us = self._turns.now_us
         self._log.append(encode(records.LinkEvent(now_us, link.carrier_name, link.index, event, detail)))
         self._turns.schedule()
@@ -548,7 +549,8 @@ class Pipeline:
         """
         if event == "refused" and not self.denials.may_record(self._turns.now):
             return
-        logger.info(
+        say = logger.warning if event == "refused" else logger.info
+        say(
             "session",
             account=application.name,
             session=application.number,

@@ -8,6 +8,7 @@ scrypt takes fifty milliseconds by design.
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
@@ -74,6 +75,17 @@ _BIND_RESPONSES: dict[type, type] = {
 # What we speak, told in sc_interface_version to those who know TLVs.
 _INTERFACE_VERSION = 0x50
 _FIRST_VERSION_WITH_TLVS = 0x34
+
+
+class ListenError(Exception):
+    """The address of [listener] cannot be listened on.  The text names address, reason and remedy."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        super().__init__(
+            f"[listener] cannot listen on {host} port {port}: {reason}: stop the process that has the port"
+            " (`ss -ltnp`), or set [listener] host to an address of this machine and another port"
+        )
 
 
 class Messages(Protocol):
@@ -200,6 +212,7 @@ class Application:
         self._receives = False
         contexts = self.connection.session.close()
         if not self._bound:
+            logger.info("ended before a bind", peer=self.connection.peer_name, reason=reason)
             return
         self._bound = False
         self.account.sessions.remove(self)
@@ -240,11 +253,13 @@ class Listener:
         return self._server is not None and self._server.is_serving()
 
     async def start(self) -> None:
-        """Listen; OSError if the address cannot be had."""
+        """Listen; ListenError if the address cannot be had."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            self._make_connection, self._config.host, self._config.port, backlog=BACKLOG
-        )
+        host, port = self._config.host, self._config.port
+        try:
+            self._server = await loop.create_server(self._make_connection, host, port, backlog=BACKLOG)
+        except OSError as error:
+            raise ListenError(host, port, error) from error
 
     def _make_connection(self) -> Connection:
         self._sessions += 1

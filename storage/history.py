@@ -32,6 +32,7 @@ from storage.records import (
     Reply,
     Reported,
     Sent,
+    TornTail,
     Uncertain,
     Withdrawn,
 )
@@ -138,6 +139,7 @@ class History:
                 Reply,
                 Reported,
                 Sent,
+                TornTail,
                 Uncertain,
                 Withdrawn,
             )
@@ -300,6 +302,10 @@ class History:
     def _on_reply(self, index: int, record: Reply) -> None:
         self._set(index, _REPORTABLE)
         self._sealed(index, record.content)
+
+    def _on_torntail(self, index: int, record: TornTail) -> None:
+        if record.lost:
+            self.fault(index, f"{record.lost} records that had been durable were gone at this start")
 
     def _on_outcome(self, index: int, record: Outcome) -> None:
         self._set(index, _REPORTABLE)

@@ -37,12 +37,15 @@ _MARK: Final = struct.Struct("<QQ")
 _ALL_ONES: Final = (1 << 64) - 1
 
 
+MARK_NAME: Final = "durable"
+
+
 class DurableMark:
     """The file `durable`: the index that follows the last durable record. Set by the log, read by anybody."""
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
         """Raises FileNotFoundError for a reader when there is no mark."""
-        self.path = directory / "durable"
+        self.path = directory / MARK_NAME
         flags = os.O_RDWR | os.O_CREAT if writable else os.O_RDONLY
         self._descriptor = os.open(self.path, flags | os.O_CLOEXEC, 0o640)
 

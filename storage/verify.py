@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ import msgspec
 from storage.errors import ContentErased, CorruptEvidence, KeyFileError
 from storage.history import Damage, History, VerifyReport
 from storage.keys import Keyring, key_file_name, read_key_file
-from storage.reader import LogReader
+from storage.reader import MARK_NAME, DurableMark, LogReader
 from storage.records import decode
 from storage.segment import (
     FIRST_INDEX,
@@ -51,11 +52,15 @@ def verify(
     """
     report = VerifyReport()
     history = History(report)
+    marked = _marked(directory)  # before the segments: a log in use goes on growing
     try:
         _verify_segments(directory, report, history, progress or (lambda done, total: None))
     except CorruptEvidence as found:
         report.damage = Damage(found.path, found.offset, found.reason)
     history.close()
+    if report.damage is None and marked > report.next_index:
+        reason = f"records {report.next_index} to {marked - 1} had been durable and are gone"
+        report.damage = Damage(directory / MARK_NAME, 0, reason)
     _verify_keys(history, keys_directory or directory / "keys", keyring)
     return report
 
@@ -96,6 +101,16 @@ def _verify_segments(
                 report.torn_tail = (path, torn.offset, torn.octets)
             done += reader.size
         progress(done, total)
+
+
+def _marked(directory: Path) -> int:
+    """The index that followed the last durable record, 0 if nothing says so.  The mark is set after each
+    sync, so it never runs ahead of what the disk was made to keep."""
+    try:
+        with closing(DurableMark(directory, writable=False)) as mark:
+            return mark.get()
+    except FileNotFoundError:
+        return 0
 
 
 def _end_in_use(directory: Path) -> int | None:

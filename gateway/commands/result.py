@@ -58,7 +58,9 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
         heading = _words(column)
         justify: Literal["left", "right"] = "right" if numeric else "left"
         longest_word = max(map(len, heading.split()))
-        table.add_column(heading, justify=justify, overflow="fold", min_width=longest_word)
+        # An id is there to be copied: it is never folded.
+        whole = column in ("id", "link")
+        table.add_column(heading, justify=justify, overflow="fold", min_width=longest_word, no_wrap=whole)
     for row in rows:
         table.add_row(*(_text(row.get(column, "")) for column in columns))
     return table

@@ -32,12 +32,14 @@ def gateway(config: ConfigOption) -> None:
 def check(config: ConfigOption) -> None:
     """Validates the configuration, the password files and the master key without starting."""
     from storage.errors import KeyFileError
-    from storage.keys import read_master_key
+    from storage.keys import Keyring, read_master_key
 
     loaded = load(config)
     try:
         key_file = loaded.evidence.master_key_file
-        read_master_key(key_file, guarded=is_credential(key_file))
+        master_key = read_master_key(key_file, guarded=is_credential(key_file))
+        if (keys := loaded.gateway.evidence_dir / "keys").exists():
+            Keyring(keys, master_key)  # evidence that stands already was begun with some key: with this one?
     except KeyFileError as error:
         raise ConfigError(f"{config}: evidence.master_key_file: {error}") from error
     typer.echo("\n".join(("OK", *summary(loaded))))
@@ -106,6 +108,12 @@ def _warnings(config: Config) -> Iterator[str]:
         yield "no [[account]]: nobody may bind"
     if not config.carriers:
         yield "no [[carrier]]: nothing can be sent"
+    served = {carrier.network for carrier in config.carriers}
+    fallback = config.numbers.default_network
+    unserved = [network for network in ("mobile", "unicom", "telecom", "broadnet") if network not in served]
+    if config.carriers and unserved:
+        way = f"their numbers go to {fallback}" if fallback in served else "their numbers are refused"
+        yield f"no carrier for {', '.join(unserved)}: {way}"
     for account in config.accounts:
         if not account.networks.networks:
             yield f"account {account.system_id}: without networks nobody may bind"
@@ -119,10 +127,11 @@ def _start(config: Path) -> None:
     from gateway.control import ControlSocketError
     from gateway.daemon import run as run_daemon
     from gateway.http import HttpListenError
+    from gateway.upstream import ListenError
 
     try:
         run_daemon(loaded)
-    except (ControlSocketError, HttpListenError) as error:
+    except (ControlSocketError, HttpListenError, ListenError) as error:
         raise NotStarted(str(error)) from error
 
 

@@ -77,6 +77,7 @@ def test_from_nothing_to_a_configuration_that_checks(
         "http      127.0.0.1 port 9464\n"
         "account   hukou: from 127.0.0.1/32 as no source; 100 parts/s, at most 8 sessions, window 100\n"
         "carrier   cmcc: mobile at 127.0.0.1 port 12775 as gw; 100 parts/s, 1 sessions, window 16\n"
+        "warning: no carrier for unicom, telecom, broadnet: their numbers go to mobile\n"
         "warning: account hukou: without sources nothing may be sent\n"
     )
 

@@ -1,5 +1,7 @@
-"""The short forms of the scenarios: whatever happens to processes, connections and disks, nothing is lost and
-nothing goes out twice.  Speed is measured by the long forms (`make bench`), on a machine that does nothing else.
+"""The short forms of the scenarios: whatever happens to processes, connections and disks, nothing is lost
+and nothing goes out twice.
+
+Speed is measured by the long forms (`make bench`), on a machine that does nothing else.
 """
 
 from __future__ import annotations

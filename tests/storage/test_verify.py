@@ -355,3 +355,26 @@ def test_show_wants_the_number_of_a_part(tmp_path: Path) -> None:
     for number, reason in ((1, "record 1 is a Started"), (3, "no record 3")):
         with pytest.raises(LookupError, match=reason):
             show(tmp_path, number)
+
+
+def test_durable_records_that_are_gone_are_missed(tmp_path: Path) -> None:
+    with LogDriver(tmp_path) as driver:
+        driver.log.recover()
+        driver.write(record(1))
+        whole = driver.log._offset
+        driver.write(record(2))
+        driver.write(record(3))
+    path = segment_path(tmp_path, 1)
+    octets = path.read_bytes()
+    path.write_bytes(octets[:whole] + bytes(len(octets) - whole))
+    report = verify(tmp_path)
+    assert report.damage == Damage(tmp_path / "durable", 0, "records 2 to 3 had been durable and are gone")
+    # The next start goes on, and says so in a record that no later check passes over.
+    with LogDriver(tmp_path) as driver:
+        driver.log.recover()
+        assert driver.log.torn is not None
+        assert driver.log.torn.lost == 2
+        driver.write(record(4))
+    report = verify(tmp_path)
+    assert (report.damage, report.sound) == (None, False)
+    assert report.faults == [Fault(2, "2 records that had been durable were gone at this start")]
