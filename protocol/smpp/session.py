@@ -349,7 +349,8 @@ class Session:
         if self.state is not BindState.BINDING:
             raise LocalError(f"there is no bind to refuse in state {self.state.value}")
         self._enter(BindState.OPEN)
-        self.respond(pdu.command_id, pdu.sequence_number, command_status)
+        # An empty system_id: clients that decode the body before they look at the status stumble over none.
+        self.respond(pdu.command_id, pdu.sequence_number, command_status, b"\0")
 
     def unbind(self, now: float) -> None:
         """Ask to unbind; what is in flight may still be answered until the peer agrees or time is up."""

@@ -103,7 +103,7 @@ def taken(port: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("which", "says"),
     [
-        ("listener", "'127.0.0.1', {port}.*in use: stop the process that listens there, or change the port"),
+        ("listener", "127.0.0.1 port {port}: Address already in use: stop the process that has the port .*"),
         ("http", r"\[http\] cannot listen on 127.0.0.1 port {port}: .*Another process may have the port"),
     ],
 )
@@ -118,7 +118,10 @@ def test_port_in_use(make_world: MakeWorld, which: str, says: str) -> None:
 
 def test_an_address_of_another_host(make_world: MakeWorld) -> None:
     world = make_world({"listener": {"host": "192.0.2.1"}}, carrier_up=False)
-    assert_says(refused(world), "192.0.2.1.*name an address of this host")
+    assert_says(
+        refused(world),
+        r"192.0.2.1 port .*: Cannot assign .*set \[listener\] host to an address of this machine",
+    )
 
 
 def test_a_second_gateway_on_the_same_state(make_world: MakeWorld) -> None:
@@ -139,7 +142,9 @@ def test_a_second_gateway_on_the_same_state(make_world: MakeWorld) -> None:
 def test_the_state_directory_is_a_file(make_world: MakeWorld) -> None:
     world = make_world(carrier_up=False)
     world.state_dir.write_text("")
-    assert_says(refused(world), f"{world.state_dir}: File exists: .*move it, or name another place")
+    assert_says(
+        refused(world), f"gateway.state_dir: cannot make {world.state_dir}: File exists: name a directory "
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system read-only, which only root may")

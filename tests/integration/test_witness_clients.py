@@ -132,10 +132,10 @@ def test_smpplib_asks_what_became_of_a_message(shared_world: World) -> None:
         **source, destination_addr="13800138000", short_message=b"Hello", registered_delivery=True
     )
     while not receipts:
-        client.read_once()
+        client.read_once(auto_send_enquire_link=False)
     client.query_message(message_id=ids[0].decode(), **source)
     while not answers:
-        client.read_once()
+        client.read_once(auto_send_enquire_link=False)
     assert answers == [(ids[0], smpplib.consts.SMPP_MESSAGE_STATE_DELIVERED)]
     client.unbind()
     client.disconnect()

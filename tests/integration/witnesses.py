@@ -116,10 +116,10 @@ def _smpplib(port: int, task: Task) -> Seen:
     deadline = time.monotonic() + _WAIT_S
     while len(seen.ids) < len(parts):
         assert time.monotonic() < deadline
-        sender.read_once()
+        sender.read_once(auto_send_enquire_link=False)
     while not seen.complete(task):
         assert time.monotonic() < deadline
-        hearer.read_once()
+        hearer.read_once(auto_send_enquire_link=False)
     for client in {sender, hearer}:
         client.unbind()
         client.disconnect()
