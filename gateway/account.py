@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.outbox import Outbox, Report
+from gateway.tally import Tally
 from gateway.throttle import TokenBucket
 
 if TYPE_CHECKING:
@@ -38,10 +39,9 @@ class Account:
         self.bucket = TokenBucket(config.rate_per_s, config.burst, now)
         self.sessions: list[Receiver] = []
         self.outbox = Outbox(self.name, outbox_ready_max)
-        self.draining = False
         self.accepted = 0
         self.refused: Counter[int] = Counter()
-        self.reported: Counter[int] = Counter()
+        self.reported = Tally()
         self._turn = 0
 
     def receiver_with_room(self) -> Receiver | None:

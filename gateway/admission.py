@@ -17,15 +17,29 @@ from gateway.config import LimitsConfig, NumbersConfig
 from gateway.dispatch import Dispatch
 from gateway.number_plan import NumberPlan, mask, normalise
 from gateway.open_parts import OpenParts
-from protocol.alphabet import PART_OCTETS, part_count
+from protocol.alphabet import PART_OCTETS, PART_SEPTETS, part_count, part_room
 from protocol.smpp.codes import CommandStatus, TlvTag
 from protocol.smpp.pdu import SubmitSm
 from protocol.smpp.times import TimeFormatError, parse_time, resolve
+from storage.log import EvidenceLog
 
 logger = structlog.get_logger()
 
 _MESSAGE_PAYLOAD = int(TlvTag.MESSAGE_PAYLOAD)
 _UDH_INDICATOR = 0x40
+
+# The concatenation header counts parts in one octet (3GPP TS 23.040 §9.2.3.24.1): nobody can put a longer
+# message together.  So a body has at most 40 KB, however much a message_payload could hold.
+PARTS_MAX: Final = 255
+_PAYLOAD_OCTETS_MAX: Final = PARTS_MAX * PART_SEPTETS  # more is refused before it is cut into parts
+
+# Octets of bodies that are held for carriers, over all of them.  A million open parts of the usual 200
+# octets are 200 MB; only long messages by the thousand come to this before they come to parts_open_max.
+BODY_OCTETS_MAX: Final = 512 * 2**20
+
+# Beyond this much from now a validity holds a part, and the evidence it stands in, no longer: message centres
+# keep a message three days, some seven.  What the carrier reads is untouched; only our own patience ends.
+VALIDITY_MAX_US: Final = 7 * 86_400_000_000
 
 # Kinds of number in the plan that belong to machines.
 _THINGS = frozenset({"iot", "m2m"})
@@ -42,7 +56,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 class Admitted(msgspec.Struct, gc=False):
     """A submission that may pass.  destination: normalised.  units: chargeable parts.  expires_us: end of
-    validity, 0 if the application named none."""
+    validity, at most VALIDITY_MAX_US away; 0 if the application named none."""
 
     carrier: Carrier
     destination: bytes
@@ -55,6 +69,9 @@ NO_ROOM: Final = Refusal(
 )
 DRAINING: Final = Refusal(CommandStatus.ESME_RSYSERR, "draining", transient=True)
 TOO_MANY_OPEN: Final = Refusal(CommandStatus.ESME_RMSGQFUL, "too many open messages", transient=True)
+BODIES_FULL: Final = Refusal(
+    CommandStatus.ESME_RMSGQFUL, "the open messages hold too many octets", transient=True
+)
 QUEUE_FULL: Final = Refusal(CommandStatus.ESME_RMSGQFUL, "the carrier's queue is full", transient=True)
 OUTBOX_FULL: Final = Refusal(
     CommandStatus.ESME_RMSGQFUL, "too many receipts wait for this account", transient=True
@@ -64,6 +81,10 @@ BAD_SOURCE: Final = Refusal(CommandStatus.ESME_RINVSRCADR, "source address not a
 BAD_DESTINATION: Final = Refusal(CommandStatus.ESME_RINVDSTADR, "destination is no Chinese mobile number")
 THING: Final = Refusal(CommandStatus.ESME_RINVDSTADR, "destination is a number for machines (物联网号段)")
 NO_CARRIER: Final = Refusal(CommandStatus.ESME_RINVDSTADR, "no carrier serves the destination's network")
+TOO_LONG: Final = Refusal(CommandStatus.ESME_RINVMSGLEN, f"the message makes more than {PARTS_MAX} parts")
+BAD_HEADER: Final = Refusal(
+    CommandStatus.ESME_RINVMSGLEN, "a message with a user data header does not fit into one part"
+)
 BAD_SCHEDULE: Final = Refusal(CommandStatus.ESME_RINVSCHED, "schedule_delivery_time is no SMPP time")
 BAD_VALIDITY: Final = Refusal(CommandStatus.ESME_RINVEXPIRY, "validity_period is no SMPP time, or has passed")
 
@@ -73,6 +94,7 @@ class Admission:
 
     def __init__(
         self,
+        log: EvidenceLog,
         dispatch: Dispatch,
         open_parts: OpenParts,
         plan: NumberPlan,
@@ -80,9 +102,9 @@ class Admission:
         numbers: NumbersConfig,
     ) -> None:
         self.draining = False
-        self.has_room = True
+        self._log = log
         self._dispatch = dispatch
-        self._open = open_parts.open
+        self._open_parts = open_parts
         self._plan = plan
         self._limits = limits
         self._numbers = numbers
@@ -90,12 +112,14 @@ class Admission:
 
     def admit(self, account: Account, pdu: SubmitSm, now: float, now_us: int) -> Admitted | Refusal:
         """Judge one submit_sm; takes its units from the account's rate if it passes."""
-        if not self.has_room:
+        if not self._log.has_room:
             return NO_ROOM
-        if self.draining or account.draining:
+        if self.draining:
             return DRAINING
-        if len(self._open) >= self._limits.parts_open_max:
+        if len(self._open_parts.open) >= self._limits.parts_open_max:
             return TOO_MANY_OPEN
+        if self._open_parts.body_octets >= BODY_OCTETS_MAX:
+            return BODIES_FULL
         if account.outbox.full:
             return OUTBOX_FULL
         if not pdu.source_addr.startswith(account.sources):
@@ -106,7 +130,7 @@ class Admission:
         carrier = self._route(destination)
         if isinstance(carrier, Refusal):
             return carrier
-        if len(carrier.queue) >= self._limits.carrier_queue_max:
+        if carrier.full(self._limits.carrier_queue_max, now):
             return QUEUE_FULL
         expires_us = 0
         if pdu.validity_period or pdu.schedule_delivery_time:
@@ -115,6 +139,8 @@ class Admission:
                 return expires
             expires_us = expires
         units = units_of(pdu, carrier)
+        if isinstance(units, Refusal):
+            return units
         if not account.bucket.take(units, now):
             return OVER_RATE
         return Admitted(carrier, destination, units, expires_us)
@@ -147,16 +173,29 @@ class Admission:
             logger.warning("number prefix not in the plan", number=mask(destination))
 
 
-def units_of(pdu: SubmitSm, carrier: Carrier) -> int:
-    """Chargeable parts that one submit_sm makes on the air; one with a user data header is one part."""
+def units_of(pdu: SubmitSm, carrier: Carrier) -> int | Refusal:
+    """Chargeable parts that one submit_sm makes on the air.  One with a user data header is one part, and
+    must fit into it: nobody cuts what brings a header of its own."""
     text = pdu.short_message
-    if (text and len(text) <= PART_OCTETS) or pdu.esm_class & _UDH_INDICATOR:
+    headed = pdu.esm_class & _UDH_INDICATOR
+    if text and len(text) <= PART_OCTETS and not headed:
         return 1
-    return part_count(text or pdu.tlv(_MESSAGE_PAYLOAD) or b"", pdu.data_coding, carrier.default_alphabet)
+    text = text or pdu.tlv(_MESSAGE_PAYLOAD) or b""
+    if headed:
+        header_octets = 1 + text[0] if text else 1
+        if header_octets > min(len(text), PART_OCTETS):
+            return BAD_HEADER
+        room = part_room(header_octets, pdu.data_coding, carrier.default_alphabet)
+        return 1 if len(text) <= room else BAD_HEADER
+    if len(text) > _PAYLOAD_OCTETS_MAX:
+        return TOO_LONG
+    parts = part_count(text, pdu.data_coding, carrier.default_alphabet)
+    return parts if parts <= PARTS_MAX else TOO_LONG
 
 
 def expiry(schedule_delivery_time: bytes, validity_period: bytes, now_us: int) -> int | Refusal:
-    """The end of validity in microseconds since the epoch, 0 if none is named (SMPP 3.4 §7.1.1)."""
+    """The end of validity in microseconds since the epoch, at most VALIDITY_MAX_US from now; 0 if none is
+    named (SMPP 3.4 §7.1.1)."""
     now_s = now_us / 1e6
     start_s = now_s
     if schedule_delivery_time:
@@ -170,4 +209,4 @@ def expiry(schedule_delivery_time: bytes, validity_period: bytes, now_us: int) -
         end_s = resolve(parse_time(validity_period), start_s)
     except TimeFormatError:
         return BAD_VALIDITY
-    return int(end_s * 1e6) if end_s > now_s else BAD_VALIDITY
+    return min(int(end_s * 1e6), now_us + VALIDITY_MAX_US) if end_s > now_s else BAD_VALIDITY

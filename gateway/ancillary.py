@@ -54,6 +54,9 @@ _SHORT_MESSAGE_OCTETS = 254
 # Parts that one cancel_sm without a message id may look at, so that it cannot hold the loop for long.
 _CANCEL_SCAN_MAX = 20_000
 
+_NO_LISTS = Refusal(CommandStatus.ESME_RCNTSUBDL, "the gateway keeps no distribution lists")
+_TOO_LONG_FOR_SUBMIT = Refusal(CommandStatus.ESME_RINVDSTADR, "an address is too long for submit_sm")
+
 
 class Ancillary:
     """Serves the operations of bound applications."""
@@ -111,8 +114,8 @@ class Ancillary:
         try:
             submit_frame = encode(submit)
         except LocalError as error:  # an address of up to 64 octets fits data_sm, and no submit_sm
-            _respond(application, pdu, CommandStatus.ESME_RINVDSTADR)
             logger.warning("data_sm cannot become submit_sm", account=application.name, reason=str(error))
+            self._deny(application, pdu, _TOO_LONG_FOR_SUBMIT, frame)
             return
         turns = self._turns
         admitted = self._admission.admit(application.account, submit, turns.now, turns.now_us)
@@ -133,7 +136,7 @@ class Ancillary:
     def _submit_multi(self, application: Application, pdu: SubmitMulti, frame: bytes) -> None:
         """One part a destination, all under the id of the first; the others go on when one is refused."""
         if any(isinstance(address, DistributionList) for address in pdu.dest_address):
-            _respond(application, pdu, CommandStatus.ESME_RCNTSUBDL)  # the gateway keeps no lists
+            self._deny(application, pdu, _NO_LISTS, frame)
             return
         turns, pipeline = self._turns, self._pipeline
         first = 0
@@ -177,6 +180,10 @@ class Ancillary:
             ),
         )
         pipeline.answer(application, pdu.command_id, pdu.sequence_number, encode_body(response))
+
+    def _deny(self, application: Application, pdu: Pdu, refusal: Refusal, frame: bytes) -> None:
+        """Refuse what cannot become a submit_sm; the evidence has it as it came."""
+        self._pipeline.deny(application, pdu.command_id, pdu.sequence_number, refusal, frame[16:], b"")
 
     # -- what became of it ----------------------------------------------------------------------------------
 
@@ -225,7 +232,7 @@ class Ancillary:
 
     def _replace_sm(self, application: Application, pdu: ReplaceSm, frame: bytes) -> None:
         part = self._own_part(application, pdu.message_id, pdu.source_addr)
-        if part is None or part.state != QUEUED:
+        if part is None or part.state != QUEUED or part.doubtful:
             _respond(application, pdu, CommandStatus.ESME_RREPLACEFAIL)
             return
         refusal = self._pipeline.replace(part, pdu)

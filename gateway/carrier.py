@@ -7,9 +7,12 @@ any link of the account (field lesson 4) and the contract rate counts all of the
 from __future__ import annotations
 
 from collections import Counter, deque
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from gateway.correlation import Correlation
+from gateway.message import QUEUED
+from gateway.tally import Tally
 from gateway.throttle import TokenBucket
 from protocol.alphabet import Alphabet
 
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 # The longest that a busy carrier is left alone; the first pause is the carrier's throttle_pause_s, and each
 # further refusal doubles it.
 PAUSE_MAX_S = 30.0
+
+# Least time between two looks through a whole queue: at its limit of 200,000 parts one takes ten
+# milliseconds, and a full queue is asked for each message that it refuses.
+PURGE_EVERY_S = 1.0
 
 _ALPHABETS = {"gsm0338": Alphabet.GSM, "ascii": Alphabet.ASCII, "latin1": Alphabet.LATIN_1}
 
@@ -38,15 +45,17 @@ class Carrier:
         self.correlation = Correlation(receipts_waiting_max)
         self.default_alphabet = _ALPHABETS[config.default_alphabet]
         self.returned: list[Part] = []  # parts that go back to the head of the queue, in no order
+        self.resting: list[tuple[float, int, Part]] = []  # a heap: they are returned when their time has come
         self.paused_until = 0.0
         self._pause_s = 0.0
         self.window_bound = False  # the window, not the rate, held the queue back when it was last looked at
         self.answered = 0
         self.answered_per_s = 0.0
-        self.refused: Counter[int] = Counter()
+        self.refused = Tally()
         self.receipts: Counter[int] = Counter()
         self._answered_before = 0
         self._measured = now
+        self._purge_after = now
 
     @property
     def bound(self) -> bool:
@@ -69,6 +78,31 @@ class Carrier:
         self.returned.sort(key=lambda part: part.number, reverse=True)
         self.queue.extendleft(self.returned)
         self.returned.clear()
+
+    def rest(self, part: Part, until: float) -> None:
+        """A part is to be sent again, and not before ``until``."""
+        heappush(self.resting, (until, part.number, part))
+
+    def wake(self, now: float) -> None:
+        """Return the parts that have rested."""
+        while self.resting and self.resting[0][0] <= now:
+            self.returned.append(heappop(self.resting)[2])
+
+    def drop_dead_heads(self) -> None:
+        """Drop what was cancelled, or told its fate, while it waited at the head of the queue."""
+        queue = self.queue
+        while queue and queue[0].state != QUEUED:
+            queue.popleft()
+
+    def full(self, queue_max: int, now: float) -> bool:
+        """Whether as many parts wait as may.  Those that ended while they waited do not count: they leave
+        the queue here, at most once in PURGE_EVERY_S."""
+        if len(self.queue) < queue_max:
+            return False
+        if now >= self._purge_after:
+            self._purge_after = now + PURGE_EVERY_S
+            self.queue = deque(part for part in self.queue if part.state == QUEUED)
+        return len(self.queue) >= queue_max
 
     def in_flight(self) -> list[Part]:
         """The parts that wait for their response on any link."""

@@ -12,7 +12,6 @@ import asyncio
 from typing import Final, Protocol
 
 from gateway.account import Account
-from gateway.admission import Admission
 from gateway.connection import Connection
 from gateway.dispatch import Departures, Dispatch
 from gateway.downstream import Link
@@ -34,6 +33,10 @@ PENDING_MAX: Final = 8_000
 
 # The shortest sleep for a queue that waits for its rate; a timer of the loop is no finer.
 WAKE_MIN_S: Final = 0.001
+
+# Carriers that are behind keep applications unread no longer than this at a stretch.  At saturation it takes
+# milliseconds; a carrier that comes back to a long queue takes minutes, and nobody's session may die of it.
+PRESSED_MAX_S: Final = 1.0
 
 
 class Effects:
@@ -76,7 +79,6 @@ class Commitment:
         log: EvidenceLog,
         open_parts: OpenParts,
         dispatch: Dispatch,
-        admission: Admission,
     ) -> None:
         self.low_water = 1
         self.submit_to_response = Histogram()
@@ -88,12 +90,13 @@ class Commitment:
         self._log = log
         self._open = open_parts
         self._dispatch = dispatch
-        self._admission = admission
         self._effects = Effects()
         self._at_disk: Effects | None = None
         self._to_offer: set[Account] = set()
         self._committed = 0.0
         self._wake: asyncio.TimerHandle | None = None
+        self._wake_at = 0.0
+        self._unread_since: float | None = None
 
     # -- what paths hand in ---------------------------------------------------------------------------------
 
@@ -122,8 +125,18 @@ class Commitment:
     # -- the turn -------------------------------------------------------------------------------------------
 
     def may_read_applications(self) -> bool:
-        """Whether the disk and the carriers' windows have kept up with what was accepted."""
-        return self._log.pending < PENDING_MAX and not self._dispatch.pressed()
+        """Whether the disk and the carriers' windows have kept up with what was accepted; a turn is granted
+        all the same once applications have waited PRESSED_MAX_S for carriers."""
+        if self._log.pending >= PENDING_MAX:
+            return False
+        now = self._turns.now
+        if self._dispatch.pressed():
+            if self._unread_since is None:
+                self._unread_since = now
+            if now - self._unread_since < PRESSED_MAX_S:
+                return False
+        self._unread_since = None
+        return True
 
     def end_turn(self) -> None:
         """Send reports to applications, and commit what was recorded."""
@@ -149,7 +162,6 @@ class Commitment:
 
     def _commit(self) -> None:
         turns, log = self._turns, self._log
-        self._admission.has_room = log.has_room
         departures = self._dispatch.fill(turns.now, turns.now_us, self.parts.expire)
         if departures:
             intents = [
@@ -182,14 +194,21 @@ class Commitment:
     def _set_wake(self) -> None:
         """Nothing is going on, yet something may wait for its rate or pause: look again when that is over."""
         wait_s = self._dispatch.next_wake_s(self._turns.now)
-        if wait_s is None or self._wake is not None:
+        if wait_s is None:
             return
+        wait_s = max(wait_s, WAKE_MIN_S)
+        wake_at = self._turns.now + wait_s
+        if self._wake is not None:
+            if self._wake_at <= wake_at:
+                return
+            self._wake.cancel()
 
         def wake() -> None:
             self._wake = None
             self._turns.schedule()
 
-        self._wake = self._loop.call_later(max(wait_s, WAKE_MIN_S), wake)
+        self._wake_at = wake_at
+        self._wake = self._loop.call_later(wait_s, wake)
 
     # -- the disk -------------------------------------------------------------------------------------------
 

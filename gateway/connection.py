@@ -3,6 +3,9 @@
 A connection buffers what it reads and waits for its turn (gateway/turns.py); it writes once a turn.  A peer
 that does not read what we write, or that has as much in our buffer as it may, is not read from until it has
 caught up: backpressure by not reading.
+
+The owner hears of its connection when that stands, not when it is attempted: the event loop asks for the
+protocol first and connects then.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from protocol.smpp.session import Event, Lost, Session
+from protocol.smpp.pdu import Pdu
+from protocol.smpp.session import Event, Notice, Session
 
 if TYPE_CHECKING:
     from gateway.turns import Turns
@@ -35,11 +39,17 @@ CLOSE_S = 5.0
 class Peer(Protocol):
     """Who owns a connection: an application's session or a carrier link."""
 
-    def handle(self, events: list[Event]) -> None:
-        """Carry out what the session decided."""
+    def connected(self, connection: Connection) -> None:
+        """The connection stands."""
+
+    def handle(self, pdu: Pdu | Notice, frame: bytes, context: object) -> None:
+        """Carry out one event of the session."""
+
+    def failed(self, context: object) -> None:
+        """An event with this context could not be carried out; the connection is about to end."""
 
     def closed(self, reason: str) -> None:
-        """The connection has ended; called once."""
+        """The connection has ended; called once, and only if it has stood."""
 
 
 class Connection(asyncio.Protocol):
@@ -49,11 +59,11 @@ class Connection(asyncio.Protocol):
         self.session = session
         self.carrier = carrier
         self.peer: Peer
-        self.peer_name = ""
+        self.peer_address = ""
+        self.peer_name = ""  # address and port
         self.queued = False  # in the turn's list of connections to serve
         self.dirty = False  # in the turn's list of connections to write
         self.writable = True
-        self.unwelcome = ""  # the reason for which the connection is cut as soon as it stands
         self._turns = turns
         self._transport: asyncio.Transport
         self._reading = True
@@ -72,24 +82,42 @@ class Connection(asyncio.Protocol):
             # Nagle against delayed acknowledgement costs 20 to 50 ms a message.
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         name = transport.get_extra_info("peername")
-        self.peer_name = f"{name[0]}:{name[1]}" if name else "unknown"
-        if self.unwelcome:
-            self.abort(self.unwelcome)
+        if name:
+            self.peer_address = name[0]
+            self.peer_name = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+        else:
+            self.peer_name = "unknown"
+        self.session.stand(self._turns.begin())
+        self.peer.connected(self)
 
     def data_received(self, data: bytes) -> None:
         self.session.receive_data(data)
-        if not self.queued:
+        if not self.queued and self.servable:
             self._turns.enqueue(self)
-        if self._reading and self.session.buffered > BUFFER_MAX:
-            self._reading = False
-            self._transport.pause_reading()
+        self._read_or_not()
 
     def pause_writing(self) -> None:
         self.writable = False
+        self._read_or_not()
 
     def resume_writing(self) -> None:
         self.writable = True
-        self._turns.enqueue(self)
+        self._read_or_not()
+        if self.servable:
+            self._turns.enqueue(self)
+
+    def _read_or_not(self) -> None:
+        """Read from a peer that reads too and has room in our buffer; once that was full, half of it."""
+        if not self.open:
+            return
+        limit = BUFFER_MAX if self._reading else BUFFER_MAX // 2
+        reading = self.writable and self.session.buffered <= limit
+        if reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         return False
@@ -112,27 +140,41 @@ class Connection(asyncio.Protocol):
     @property
     def servable(self) -> bool:
         """Whether a turn could serve a frame of this connection now."""
-        return self.session.backlog and self.writable and not self.session.blocked and self.open
+        return self.session.backlog and self.writable and self.open
 
-    def serve(self, now: float, limit: int) -> None:
-        """Serve at most ``limit`` frames."""
-        events = self.session.events(now, limit)
+    @property
+    def unsorted(self) -> bool:
+        """Whether there are frames that no turn has looked at."""
+        return self.session.unsorted and self.writable and self.open
+
+    def serve(self, now: float, limit: int, *, requests: bool = True) -> None:
+        """Serve at most ``limit`` frames; without ``requests`` only those that make no work."""
+        if not self.writable or not self.open:
+            return
+        events = self.session.events(now, limit, requests=requests)
         if events:
             self.carry_out(events)
         else:
             self._turns.write_later(self)
-        if not self._reading and self.session.buffered <= BUFFER_MAX // 2 and not self._closed:
-            self._reading = True
-            self._transport.resume_reading()
+        if not self._reading:
+            self._read_or_not()
 
     def carry_out(self, events: list[Event]) -> None:
         """Hand events to the owner.  The one broad catch: an error while serving a peer costs that peer its
-        connection, and nobody else anything."""
+        connection, and nobody else anything; nor is any other event of the peer lost by it, since each may
+        be the only word of a message's fate."""
         self._turns.write_later(self)
-        try:
-            self.peer.handle(events)
-        except Exception:
-            logger.exception("serving a peer failed", peer=self.peer_name)
+        handle = self.peer.handle
+        failures = 0
+        for pdu, frame, context in events:
+            try:
+                handle(pdu, frame, context)
+            except Exception:
+                if not failures:
+                    logger.exception("serving a peer failed", peer=self.peer_name)
+                failures += 1
+                self.peer.failed(context)
+        if failures:
             self.close("internal error")
 
     def tick(self, now: float) -> None:
@@ -141,6 +183,8 @@ class Connection(asyncio.Protocol):
             if now - self._closing_since > CLOSE_S:
                 self.abort(self._reason)
             return
+        if not self._reading and self.writable:
+            self.session.excuse_silence(now)
         events = self.session.tick(now)
         if events:
             self.carry_out(events)
@@ -170,9 +214,3 @@ class Connection(asyncio.Protocol):
             self._closing_since = self._turns.now
             self._reason = reason
             self._transport.abort()
-
-
-def lost(events: list[Event]) -> str | None:
-    """The reason for which the session in ``events`` cannot go on, if there is one."""
-    notice = events[-1][0] if events else None
-    return notice.reason if isinstance(notice, Lost) else None

@@ -1,7 +1,7 @@
-"""The control socket: how `jingxin status`, `drain`, `resume`, `reload` … speak to a running gateway.
+"""The control socket: how `jingxin status`, `drain`, `resume`, `uncertain` … speak to a running gateway.
 
-    → {"command": "drain", "arguments": {"link": "cmcc/0"}} ← {"ok": true, "result": {"open_parts": 12}}
-    or     ← {"ok": false, "error": "no link cmcc/9; there are …"}
+    → {"command": "drain", "arguments": {"who": "zhang"}} ← {"ok": true, "result": {"draining": true, …}}
+    or     ← {"ok": false, "error": "no command 'stop'; there are drain, …"}
 
 JSON objects, one a line, any number of them on a connection, answered in order. Who may open the socket may
 do everything: it has mode 0600 in the state directory, and the kernel is the only gatekeeper. It is off the
@@ -37,8 +37,8 @@ CONNECTIONS_MAX: Final = 16
 # A person who types into the socket has time to think; a forgotten connection does not keep its place.
 REQUEST_WAIT_S: Final = 60.0
 
-# The longest command, a drain, answers when the windows are empty: the response time-out of a link is
-# shorter.
+# Every command there is answers at once, a drain too: it tells how many parts are still open, and `status`
+# tells it again. What takes two minutes is stuck.
 COMMAND_WAIT_S: Final = 120.0
 
 # For a client that does not read its answer.

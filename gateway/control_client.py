@@ -16,7 +16,7 @@ import msgspec
 
 # A list of 10,000 uncertain parts is 2 MB; more than this is no answer of ours.
 ANSWER_OCTETS_MAX: Final = 16 * 2**20
-# The server gives a command 120 s: a drain answers when the windows are empty. A stuck process never does.
+# The server gives a command 120 s and then says so; only a stuck process says nothing for longer.
 TIMEOUT_S: Final = 130.0
 
 

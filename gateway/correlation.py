@@ -10,10 +10,15 @@ whose id is unknown, and kept up from then on.
 A receipt that matches nothing waits: its response may still come (lesson 1), or its part may turn out to be
 uncertain.  A receipt whose id nobody knows belongs to an uncertain part of this account, or to one that the
 carrier took without naming an id, if the destination agrees and there is only one such part that it can be.
+
+A receipt never speaks of a part that was accepted after it came: the index of its record is compared with
+the part's number, which no set clock can turn round.  So the record of a receipt that is matched later always
+lies behind the part's own, and a restart that reads the part reads its receipt too.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -23,7 +28,17 @@ import msgspec
 from gateway.message import DISPATCHED, UNCERTAIN, Part
 from protocol.smpp.codes import MessageState
 from protocol.smpp.pdu import DataSm, DeliverSm
-from protocol.smpp.receipt import Receipt, canonical_id, id_candidates, is_final, read_receipt
+from protocol.smpp.receipt import (
+    ERR_LENGTH_MAX,
+    MESSAGE_ID_LENGTH_MAX,
+    STAT_LENGTH_MAX,
+    Receipt,
+    canonical_id,
+    id_candidates,
+    is_final,
+    read_receipt,
+)
+from protocol.smpp.times import TimeFormatError, parse_receipt_date
 
 Item = TypeVar("Item")
 
@@ -37,12 +52,31 @@ UNKNOWN: Final = ""
 
 _UNDELIVERABLE: Final = int(MessageState.UNDELIVERABLE)
 
+# What is kept of a carrier's words; the sealed frame has the rest.  Ids, `stat` and `err` are as long as SMPP
+# and a report of ours allow.  Counts have three digits, and a date with dashes and a zone has some 25.
+_COUNT_LENGTH_MAX: Final = 8
+_DATE_LENGTH_MAX: Final = 32
+
+# A carrier's clock may be two minutes behind ours, and its dates are cut to the minute.
+_SUBMITTED_EARLIER_MAX_US: Final = 180_000_000
+
 
 def receipt_in(pdu: DeliverSm | DataSm) -> Receipt | None:
-    """What a PDU that is marked as a receipt says; None if it names no message."""
+    """What a PDU that is marked as a receipt says, each word within its bound and without the text of the
+    message; None if it names no message."""
     receipt = read_receipt(pdu.short_message if isinstance(pdu, DeliverSm) else b"", pdu.tlvs)
-    if receipt is not None and not receipt.message_state and is_final(receipt):
+    if receipt is None:
+        return None
+    if not receipt.message_state and is_final(receipt):
         receipt.message_state = _UNDELIVERABLE  # a carrier's own code is its reason for not delivering
+    receipt.message_id = receipt.message_id[:MESSAGE_ID_LENGTH_MAX]
+    receipt.stat = receipt.stat[:STAT_LENGTH_MAX]
+    receipt.err = receipt.err[:ERR_LENGTH_MAX]
+    receipt.sub = receipt.sub[:_COUNT_LENGTH_MAX]
+    receipt.dlvrd = receipt.dlvrd[:_COUNT_LENGTH_MAX]
+    receipt.submit_date = receipt.submit_date[:_DATE_LENGTH_MAX]
+    receipt.done_date = receipt.done_date[:_DATE_LENGTH_MAX]
+    receipt.text = b""
     return receipt
 
 
@@ -68,6 +102,7 @@ class Correlation:
         self._unnamed: dict[bytes, list[Part]] = {}  # by destination
         self._waiting: OrderedDict[int, WaitingReceipt] = OrderedDict()
         self._waiting_ids: dict[bytes, list[int]] = {}
+        self._waiting_addresses: dict[bytes, list[int]] = {}
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -137,12 +172,18 @@ class Correlation:
                     return part, DERIVED
         return None, UNKNOWN
 
-    def find_unnamed(self, addresses: tuple[bytes, ...], in_flight: Callable[[], list[Part]]) -> Part | None:
-        """The one part whose id is missing and whose destination agrees.
+    def find_unnamed(
+        self, receipt: Receipt, addresses: tuple[bytes, ...], in_flight: Callable[[], list[Part]]
+    ) -> Part | None:
+        """The one part whose id is missing and that ``receipt``, which has just come, can speak of.
 
         in_flight: gives the parts of this account that wait for their response.  If one of them goes to the
         same number the receipt may be its own, come early, and nothing is concluded.
         """
+        part = self._only_unnamed(addresses, in_flight)
+        return part if part is not None and _may_be_of(receipt, part) else None
+
+    def _only_unnamed(self, addresses: tuple[bytes, ...], in_flight: Callable[[], list[Part]]) -> Part | None:
         if not self._unnamed:
             return None
         candidates = [part for address in addresses for part in self._unnamed.get(address, ())]
@@ -158,6 +199,8 @@ class Correlation:
         self._waiting[waiting.index] = waiting
         for key in _keys(waiting.receipt.message_id):
             self._waiting_ids.setdefault(key, []).append(waiting.index)
+        for address in set(waiting.addresses):
+            self._waiting_addresses.setdefault(address, []).append(waiting.index)
         if len(self._waiting) > self._waiting_max:
             self._drop(next(iter(self._waiting.values())))
 
@@ -167,7 +210,7 @@ class Correlation:
             return []
         exact = part.carrier_id
         indexes = {index for key in _keys(exact) for index in self._waiting_ids.get(key, ())}
-        found = [self._waiting[index] for index in sorted(indexes)]
+        found = [self._waiting[index] for index in sorted(indexes) if index > part.number]
         found = [waiting for waiting in found if part.destination in waiting.addresses]
         for waiting in found:
             self._drop(waiting)
@@ -178,21 +221,19 @@ class Correlation:
     ) -> list[tuple[WaitingReceipt, str]]:
         """Take the waiting receipts of the only message id that can be ``part``'s; its own is not known, and
         no response will tell it."""
-        if not self._waiting or self.find_unnamed((part.destination,), in_flight) is not part:
+        # First what costs one look, since every sweep asks this of every part without an id.
+        indexes = self._waiting_addresses.get(part.destination)
+        if indexes is None or indexes[-1] < part.number:
             return []
-        found = [waiting for waiting in self._waiting.values() if part.destination in waiting.addresses]
+        if self._only_unnamed((part.destination,), in_flight) is not part:
+            return []
+        newer = [self._waiting[index] for index in indexes[bisect(indexes, part.number) :]]
+        found = [waiting for waiting in newer if _may_be_of(waiting.receipt, part)]
         if len({waiting.receipt.message_id for waiting in found}) != 1:
             return []
         for waiting in found:
             self._drop(waiting)
         return [(waiting, UNCERTAIN_DESTINATION) for waiting in found]
-
-    def take_waiting(self, index: int) -> WaitingReceipt | None:
-        """Take the waiting receipt whose record is ``index``."""
-        waiting = self._waiting.get(index)
-        if waiting is not None:
-            self._drop(waiting)
-        return waiting
 
     def oldest_waiting(self) -> int | None:
         """The index of the oldest receipt that still waits."""
@@ -207,6 +248,17 @@ class Correlation:
         del self._waiting[waiting.index]
         for key in _keys(waiting.receipt.message_id):
             _remove(self._waiting_ids, key, waiting.index)
+        for address in set(waiting.addresses):
+            _remove(self._waiting_addresses, address, waiting.index)
+
+
+def _may_be_of(receipt: Receipt, part: Part) -> bool:
+    """False if the receipt says that its message was submitted clearly before ``part`` was accepted."""
+    try:
+        submitted_us = parse_receipt_date(receipt.submit_date) * 1_000_000
+    except TimeFormatError:
+        return True  # it says nothing that could be compared
+    return submitted_us + _SUBMITTED_EARLIER_MAX_US > part.accepted_us
 
 
 def _keys(message_id: bytes) -> set[bytes]:

@@ -89,8 +89,9 @@ class Daemon:
         self.dispatch = Dispatch(
             Carrier(carrier, limits.receipts_pending_max, now) for carrier in config.carriers
         )
-        self._gone_accounts: dict[str, Account] = {}
-        self._gone_carriers: dict[str, Carrier] = {}
+        # With those that left the configuration while the evidence has open business of theirs.
+        self._known_accounts = dict(self.accounts)
+        self._known_carriers = dict(self.dispatch.carriers)
 
         # Evidence.
         evidence = config.gateway.evidence_dir
@@ -112,11 +113,9 @@ class Daemon:
         # The two paths.
         self.message_ids = MessageIds(self.log.identity)
         self.admission = Admission(
-            self.dispatch, self.open_parts, NumberPlan.load(), config.limits, config.numbers
+            self.log, self.dispatch, self.open_parts, NumberPlan.load(), config.limits, config.numbers
         )
-        self.commitment = Commitment(
-            loop, self.turns, self.log, self.open_parts, self.dispatch, self.admission
-        )
+        self.commitment = Commitment(loop, self.turns, self.log, self.open_parts, self.dispatch)
         self.pipeline = Pipeline(
             self.turns,
             self.log,
@@ -158,8 +157,8 @@ class Daemon:
             self.turns,
             self.log,
             self.open_parts,
-            self.accounts,
-            self.dispatch,
+            self._known_accounts,
+            self._known_carriers,
             self.commitment,
             self.pipeline,
             self.listener,
@@ -245,26 +244,27 @@ class Daemon:
         self.log.append(records.encode(started))
         self.pipeline.cut_off(cut_off)
         self.pipeline.resend_as_configured()
-        for carrier in self._gone_carriers.values():
-            self.pipeline.reroute(carrier)
+        for name, carrier in self._known_carriers.items():
+            if name not in self.dispatch.carriers:
+                self.pipeline.reroute(carrier)
         self.turns.schedule()
 
     def _account_of(self, name: str) -> Account:
         """The account; one that has left the configuration stays known, and nobody can bind to it."""
         limits = self._config.limits
-        account = self.accounts.get(name) or self._gone_accounts.get(name)
+        account = self._known_accounts.get(name)
         if account is None:
             logger.warning(
                 "the evidence has open business of an account that is not configured", account=name
             )
             config = AccountConfig(system_id=name, password_file=Path(), password_hash="")
-            account = self._gone_accounts[name] = Account(config, limits.outbox_memory_max, self.turns.now)
+            account = self._known_accounts[name] = Account(config, limits.outbox_memory_max, self.turns.now)
         return account
 
     def _carrier_of(self, name: str) -> Carrier:
         """The carrier; one that is no longer configured has no link, and its parts end by their validity."""
         limits = self._config.limits
-        carrier = self.dispatch.carriers.get(name) or self._gone_carriers.get(name)
+        carrier = self._known_carriers.get(name)
         if carrier is None:
             logger.warning("the evidence has open parts of a carrier that is not configured", carrier=name)
             config = CarrierConfig(
@@ -276,7 +276,9 @@ class Daemon:
                 password_file=Path(),
                 password=Password(),
             )
-            carrier = self._gone_carriers[name] = Carrier(config, limits.receipts_pending_max, self.turns.now)
+            carrier = self._known_carriers[name] = Carrier(
+                config, limits.receipts_pending_max, self.turns.now
+            )
         return carrier
 
     async def _wind_down(self) -> None:
@@ -339,7 +341,7 @@ class Daemon:
         """An error that no one caught.  Of a transport it is the network's; any other is ours, and what it
         interrupted may have been a release: the process ends, and recovery knows what happened."""
         error = context.get("exception")
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and ("transport" in context or "protocol" in context):
             logger.warning("transport failed", error=str(error))
             return
         logger.critical("internal error", message=context.get("message"), exc_info=error)

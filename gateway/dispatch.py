@@ -20,11 +20,15 @@ INTENTS_MAX = 8_192
 
 Departures = list[tuple[Link, list[Part]]]
 
-# While a carrier's window is what limits it, applications are slowed down once this much of its recent
-# throughput is queued: a tenth of a second keeps submit-to-receipt well under one second at saturation.
+# While a carrier's window is what limits it, it is behind once this much of its recent throughput is queued:
+# a tenth of a second keeps submit-to-receipt well under one second at saturation.
 QUEUE_SOFT_S = 0.1
 # Below this many parts a queue is never called long: two full windows of two links.
 QUEUE_SOFT_MIN = 256
+# Carriers that are behind slow applications down from this throughput on: with windows of a hundred or two,
+# their answers come within a tenth of a second, so what they wait for is this process.  A slower carrier is
+# slow by itself; reading less would not help it, and would hold up the applications of all others.
+PRESSED_MIN_PER_S = 1_000.0
 
 
 class Dispatch:
@@ -55,8 +59,12 @@ class Dispatch:
         departures: Departures = []
         left = INTENTS_MAX
         for carrier in self.carriers.values():
+            if carrier.resting:
+                carrier.wake(now)
             if carrier.returned:
                 carrier.take_back()
+            if carrier.queue:
+                carrier.drop_dead_heads()
             if carrier.queue and now >= carrier.paused_until and left:
                 left = self._fill_carrier(carrier, departures, left, now, now_us, expire)
         return departures
@@ -113,13 +121,16 @@ class Dispatch:
         return min(waits, default=None)
 
     def pressed(self) -> bool:
-        """Whether a carrier that moves is so far behind that applications should be read more slowly.
+        """Whether the gateway itself is so far behind that applications should be read more slowly: the
+        carriers that are behind are fast, and half or more of all throughput is theirs.
 
-        A carrier that is held by its contract rate, or that does not answer at all, does not count: its queue
-        may grow to its limit, and nobody else's messages wait for it.
+        One that is held by its contract rate, that answers slowly or not at all, does not count: its queue
+        may grow to its limit, where its messages are refused, and nobody else's messages wait for it.
         """
-        return any(
-            len(carrier.queue) > max(QUEUE_SOFT_MIN, carrier.answered_per_s * QUEUE_SOFT_S)
-            for carrier in self.carriers.values()
-            if carrier.window_bound and carrier.answered_per_s > 0
-        )
+        behind = total = 0.0
+        for carrier in self.carriers.values():
+            per_s = carrier.answered_per_s
+            total += per_s
+            if carrier.window_bound and len(carrier.queue) > max(QUEUE_SOFT_MIN, per_s * QUEUE_SOFT_S):
+                behind += per_s
+        return behind >= PRESSED_MIN_PER_S and 2 * behind >= total

@@ -17,6 +17,7 @@ import structlog
 from gateway.connection import Connection
 from gateway.message import DISPATCHED, Part
 from protocol.smpp.codes import CommandId, CommandStatus, status_name
+from protocol.smpp.errors import LocalError
 from protocol.smpp.operations import BindState, Role
 from protocol.smpp.pdu import (
     AlertNotification,
@@ -30,16 +31,18 @@ from protocol.smpp.pdu import (
     DeliverSm,
     GenericNack,
     Outbind,
+    Pdu,
     SubmitSmResp,
 )
 from protocol.smpp.session import (
     BindRequest,
-    Event,
     LateResponse,
     Lost,
+    Notice,
     RequestTimedOut,
     ResponseUnreadable,
     Session,
+    Unbinding,
     Unbound,
 )
 from protocol.smpp.timers import TimerSettings
@@ -108,6 +111,7 @@ class Link:
         self._connection: Connection | None = None
         self._pipeline = pipeline
         self._turns = turns
+        self._attempt: asyncio.Timeout | None = None  # of the connect that is under way
         self._gone = asyncio.Event()
         self._stopping = asyncio.Event()
         self._unanswered_since = 0.0
@@ -181,31 +185,40 @@ class Link:
         self.state = "connecting"
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(config.connect_timeout_s):
+            async with asyncio.timeout(config.connect_timeout_s) as self._attempt:
                 await loop.create_connection(self._make_connection, config.host, config.port)
         except (OSError, TimeoutError) as error:
-            self._connection = None
-            self._down(f"cannot connect to {config.host}:{config.port}: {str(error) or 'timeout'}")
-            return 0.0
-        connection = self._connection
-        if connection is None:
-            return 0.0  # the carrier hung up at once
+            if self._connection is None:
+                self._down(f"cannot connect to {config.host}:{config.port}: {str(error) or 'timeout'}")
+                return 0.0
+            self._connection.abort("connected too late")  # it stood at the moment at which time was up
+        finally:
+            self._attempt = None
+        await self._gone.wait()
+        return self.bound_since
+
+    def connected(self, connection: Connection) -> None:
+        """The connection stands: bind, before anything else can happen to it."""
+        self._connection = connection
         if self._stopping.is_set():
-            connection.close("stopped")  # stop() came while there was nothing to end
-            await self._gone.wait()
-            return 0.0
+            connection.abort("stopped")
+            return
+        config = self.config
         request = _BIND_REQUESTS[config.bind](
             system_id=config.system_id.encode(),
             password=config.password,
             system_type=config.system_type.encode(),
             interface_version=config.interface_version,
         )
-        connection.session.bind(request, self._turns.now)
+        try:
+            connection.session.bind(request, self._turns.now)
+        except LocalError as error:
+            connection.close(f"cannot bind: {error}")
+            return
         connection.flush()
-        await self._gone.wait()
-        return self.bound_since
 
     def _make_connection(self) -> Connection:
+        """Called by the event loop before it connects."""
         config = self.config
         session = Session(
             Role.ESME,
@@ -218,9 +231,9 @@ class Link:
                 response_s=config.response_timeout_s,
             ),
         )
-        self._connection = Connection(session, self._turns, carrier=True)
-        self._connection.peer = self
-        return self._connection
+        connection = Connection(session, self._turns, carrier=True)
+        connection.peer = self
+        return connection
 
     def tick(self, now: float) -> None:
         """Let the timers run, and end a link that is alive and does nothing (field lesson 21)."""
@@ -236,6 +249,8 @@ class Link:
         """Take no more parts, let those in flight be answered, unbind, close."""
         self._stopping.set()
         self.can_send = False
+        if self._attempt is not None:
+            self._attempt.reschedule(0.0)  # nobody waits for a carrier that takes its time
         connection = self._connection
         if connection is None:
             return
@@ -258,17 +273,20 @@ class Link:
 
     # -- events ---------------------------------------------------------------------------------------------
 
-    def handle(self, events: list[Event]) -> None:
-        pipeline = self._pipeline
-        for pdu, frame, context in events:
-            kind = type(pdu)
-            if kind is SubmitSmResp:
-                self._unanswered_since = 0.0
-                pipeline.answered(self, context, pdu.command_status, pdu.message_id)  # type: ignore[arg-type, union-attr]
-            elif kind is DeliverSm:
-                pipeline.delivered(self, self._connection, pdu, frame)  # type: ignore[arg-type]
-            else:
-                self._handle_rare(pdu, frame, context)
+    def handle(self, pdu: Pdu | Notice, frame: bytes, context: object) -> None:
+        kind = type(pdu)
+        if kind is SubmitSmResp:
+            self._unanswered_since = 0.0
+            self._pipeline.answered(self, context, pdu.command_status, pdu.message_id)  # type: ignore[arg-type, union-attr]
+        elif kind is DeliverSm:
+            self._pipeline.delivered(self, self._connection, pdu, frame)  # type: ignore[arg-type]
+        else:
+            self._handle_rare(pdu, frame, context)
+
+    def failed(self, context: object) -> None:
+        """What a response meant for its part is unknown."""
+        if isinstance(context, Part):
+            self._pipeline.unanswered(self, [context], "internal error")
 
     def _handle_rare(self, pdu: object, frame: bytes, context: object) -> None:
         connection = self._connection
@@ -290,6 +308,8 @@ class Link:
                 self._pipeline.unanswered(self, [context], f"unreadable response: {pdu.reason}")
             case BindTransceiverResp() | BindTransmitterResp() | BindReceiverResp() | GenericNack():
                 self._bind_answered(pdu.command_status)
+            case Unbinding():
+                self.can_send = False
             case Unbound():
                 self.can_send = False
                 connection.close("unbound")
@@ -319,9 +339,11 @@ class Link:
     def closed(self, reason: str) -> None:
         """The transport is gone: whatever was in flight is uncertain now (field lesson 17)."""
         connection = self._connection
-        assert connection is not None
+        if connection is None:
+            return
         parts = [context for context in connection.session.close() if isinstance(context, Part)]
         self._connection = None
+        self._unanswered_since = 0.0
         self._down(reason)
         if parts:
             self._pipeline.unanswered(self, parts, reason)

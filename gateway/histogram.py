@@ -5,9 +5,7 @@ the 1-2-5 series, so a bucket's upper bound is at most 2.5 times its lower one, 
 than that: good for graphs and alarms, never for a settlement.
 """
 
-import math
 from bisect import bisect_left
-from collections.abc import Iterable
 from typing import Final
 
 # From a turn of the event loop (10 µs) over a commit (0.15 to 30 ms) and a carrier's answer (5 ms to 60 s)
@@ -42,15 +40,6 @@ class Histogram:
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum_s += seconds
 
-    def observe_many(self, durations_s: Iterable[float]) -> None:
-        """Counts each of `durations_s`, as `observe` would: what a batch released at once."""
-        counts = self._counts
-        sum_s = 0.0
-        for seconds in durations_s:
-            counts[bisect_left(self._bounds, seconds)] += 1
-            sum_s += seconds
-        self._sum_s += sum_s
-
     @property
     def count(self) -> int:
         return sum(self._counts)
@@ -58,26 +47,6 @@ class Histogram:
     @property
     def sum_s(self) -> float:
         return self._sum_s
-
-    def quantile(self, q: float) -> float:
-        """The duration in seconds that a share `q` (0 to 1) of the observations does not exceed.
-
-        Interpolated within the bucket and, above the last bound, that bound, as PromQL's
-        `histogram_quantile` does; NaN without observations.
-        """
-        assert 0.0 <= q <= 1.0, f"quantile {q} is no share"
-        counts = list(self._counts)
-        total = sum(counts)
-        if total == 0:
-            return math.nan
-        rank = q * total
-        below = 0
-        for index, bound in enumerate(self._bounds):
-            if counts[index] and below + counts[index] >= rank:
-                lower = self._bounds[index - 1] if index else 0.0
-                return lower + (bound - lower) * max(0.0, rank - below) / counts[index]
-            below += counts[index]
-        return self._bounds[-1]
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative counts by upper bound (`le`), as the Prometheus exposition wants them, `+Inf` last."""

@@ -12,6 +12,7 @@ from gateway.dispatch import Dispatch
 from gateway.metrics import Metrics
 from gateway.open_parts import OpenParts
 from gateway.pipeline import Pipeline
+from gateway.tally import OTHER
 from protocol.smpp.codes import MessageState, status_name
 from storage.log import EvidenceLog
 
@@ -73,6 +74,12 @@ def register(
         "Replies that no account's source prefix matches.",
         (),
         lambda: {(): pipeline.unrouted_replies},
+    )
+    metrics.counter_family(
+        "jingxin_replies_refused_total",
+        "Replies that no application could be sent, refused to the carrier.",
+        (),
+        lambda: {(): pipeline.refused_replies},
     )
 
 
@@ -191,12 +198,16 @@ def _by_status(
 ) -> Callable[[], dict[Labels, float]]:
     def read() -> dict[Labels, float]:
         return {
-            (name, status_name(status)): count
+            (name, _status_label(status)): count
             for name, by_status in map(counts, list(owners()))
             for status, count in dict(by_status).items()
         }
 
     return read
+
+
+def _status_label(status: int) -> str:
+    return "other" if status == OTHER else status_name(status)
 
 
 def _state_name(state: int) -> str:

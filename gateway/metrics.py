@@ -1,18 +1,17 @@
 """What the gateway counts, for Prometheus.
 
-The hot path adds to plain integers: `cell.value += 1` costs 0.02 µs, `inc()` of prometheus-client 0.3, and
-with labels to look up 1.2. So an object takes its cells once, when it is made, and keeps them; the registry
-here only remembers where they are, and reads them when somebody scrapes.
+The hot path adds to plain integers, which costs 0.02 µs; `inc()` of prometheus-client costs 0.3, and with
+labels to look up 1.2. So whoever counts keeps its own numbers; the registry here only remembers how to read
+them, and does so when somebody scrapes.
 
-Scrapes run in a thread of the HTTP server, the counting in the thread of the event loop. Each cell is
-written by one thread alone. A gauge has no cell but a callback, which the scraping thread calls: it may read
-numbers and lengths, and takes a copy (`dict.copy()`, `list(…)`) before it walks over anything that the loop
-changes.
+Scrapes run in a thread of the HTTP server, the counting in the thread of the event loop. What reads for a
+scrape may read numbers and lengths, and takes a copy (`dict.copy()`, `list(…)`) before it walks over anything
+that the loop changes.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -23,55 +22,8 @@ from gateway.histogram import Histogram
 
 EXPOSITION_CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
-# Label values come from configuration (accounts, links) and from peers (statuses, of which a vendor may
-# invent four thousand million). A scrape of 1,000 cells a family takes some milliseconds; what comes later
-# is counted together.
-CELLS_MAX: Final = 1000
-OVERFLOW_LABEL: Final = "other"
-
 _NAME: Final = re.compile(r"jingxin(_[a-z][a-z0-9]*)+")
 _LABEL: Final = re.compile(r"[a-z]+(_[a-z]+)*")
-
-
-class Cell:
-    """One number of a counter. The hot operation is `cell.value += 1`; it only ever grows."""
-
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0
-
-
-CellT = TypeVar("CellT", Cell, Histogram)
-
-
-class Family(Generic[CellT]):
-    """The cells of one metric, one for each combination of label values."""
-
-    def __init__(self, name: str, help_text: str, labels: tuple[str, ...], make: Callable[[], CellT]) -> None:
-        self.name: Final = name
-        self.help_text: Final = help_text
-        self.labels: Final = labels
-        self._make: Final[Callable[[], CellT]] = make
-        self._cells: dict[tuple[str, ...], CellT] = {}
-
-    def cell(self, *values: str) -> CellT:
-        """The cell of these label values, in the order of `labels`; made at first use, then always the same.
-
-        Beyond CELLS_MAX combinations it is the one cell whose labels are all "other", so that no peer can
-        fill the memory by inventing values.
-        """
-        found = self._cells.get(values)
-        if found is not None:
-            return found
-        assert len(values) == len(self.labels), f"{self.name} has labels {self.labels}, not {values}"
-        if len(self._cells) >= CELLS_MAX:
-            values = (OVERFLOW_LABEL,) * len(self.labels)
-        return self._cells.setdefault(values, self._make())
-
-    def cells(self) -> dict[tuple[str, ...], CellT]:
-        """A copy, safe to walk over in any thread."""
-        return self._cells.copy()
 
 
 class _Source(Protocol):
@@ -79,7 +31,7 @@ class _Source(Protocol):
 
 
 class Metrics:
-    """The registry: makes families, and writes them out (`exposition`).
+    """The registry: remembers families, and writes them out (`exposition`).
 
     Names are given whole, so that a search for one from a dashboard ends in the source. They begin with
     `jingxin_` and carry their unit by Prometheus' rules: a counter ends in `_total`, a histogram of
@@ -93,19 +45,6 @@ class Metrics:
         # CPU seconds, resident memory and open files of this process, in Prometheus' own names.
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
-
-    def counter(self, name: str, help_text: str, labels: tuple[str, ...] = ()) -> Family[Cell]:
-        """A number that only grows. `name` ends in `_total`."""
-        family = Family(name, help_text, labels, Cell)
-
-        def source() -> Metric:
-            metric = CounterMetricFamily(name, help_text, labels=labels)
-            for values, cell in family.cells().items():
-                metric.add_metric(values, cell.value)
-            return metric
-
-        self._add_counter(name, labels, source)
-        return family
 
     def counter_family(
         self,
@@ -122,17 +61,20 @@ class Metrics:
                 metric.add_metric(values, number)
             return metric
 
-        self._add_counter(name, labels, source)
-
-    def histogram(self, name: str, help_text: str, labels: tuple[str, ...] = ()) -> Family[Histogram]:
-        """Durations in the buckets of `gateway.histogram`. `name` ends in `_seconds`."""
-        family = Family(name, help_text, labels, Histogram)
-        self._add_histogram(name, help_text, labels, family.cells)
-        return family
+        assert name.endswith("_total"), f"{name}: the name of a counter ends in _total"
+        self._add(name, labels, source)
 
     def expose_histogram(self, name: str, help_text: str, histogram: Histogram) -> None:
-        """A histogram without labels that its owner keeps. `name` ends in `_seconds`."""
-        self._add_histogram(name, help_text, (), lambda: {(): histogram})
+        """A histogram that its owner keeps. `name` ends in the unit, `_seconds` or `_records`."""
+        unit = name.rpartition("_")[2]
+        assert unit in ("seconds", "records"), f"{name}: the name of a histogram ends in its unit"
+
+        def source() -> Metric:
+            metric = HistogramMetricFamily(name, help_text)
+            metric.add_metric((), histogram.buckets(), histogram.sum_s)
+            return metric
+
+        self._add(name, (), source)
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """A number that goes up and down, read by `read` in the scraping thread."""
@@ -166,28 +108,6 @@ class Metrics:
     def exposition(self) -> bytes:
         """The text for Prometheus, of EXPOSITION_CONTENT_TYPE. Any thread; raises what a callback raises."""
         return generate_latest(self._registry)
-
-    def _add_counter(self, name: str, labels: tuple[str, ...], source: _Source) -> None:
-        assert name.endswith("_total"), f"{name}: the name of a counter ends in _total"
-        self._add(name, labels, source)
-
-    def _add_histogram(
-        self,
-        name: str,
-        help_text: str,
-        labels: tuple[str, ...],
-        cells: Callable[[], Mapping[tuple[str, ...], Histogram]],
-    ) -> None:
-        unit = name.rpartition("_")[2]
-        assert unit in ("seconds", "records"), f"{name}: the name of a histogram ends in its unit"
-
-        def source() -> Metric:
-            metric = HistogramMetricFamily(name, help_text, labels=labels)
-            for values, histogram in cells().items():
-                metric.add_metric(values, histogram.buckets(), histogram.sum_s)
-            return metric
-
-        self._add(name, labels, source)
 
     def _add_gauge(self, name: str, labels: tuple[str, ...], source: _Source) -> None:
         reserved = ("_total", "_count", "_sum", "_bucket", "_created", "_info")

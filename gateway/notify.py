@@ -1,4 +1,4 @@
-"""What systemd is told: ready, stopping, reloading, alive (`sd_notify(3)`).
+"""What systemd is told: ready, stopping, alive (`sd_notify(3)`).
 
 One datagram a call on the socket that `NOTIFY_SOCKET` names; nothing where it is unset, so that the same
 gateway runs under systemd, in a container and from a terminal. A datagram that cannot be sent is not an
@@ -6,7 +6,6 @@ error of the gateway: the answer says so, and systemd acts on what it misses by 
 """
 
 import socket
-import time
 from collections.abc import Mapping
 from typing import Final, Self
 
@@ -54,13 +53,8 @@ class Notifier:
         return cls(address, int(timeout_us) / 2 / 1_000_000)
 
     def ready(self, status: str) -> bool:
-        """The gateway listens; a reload is over. True if systemd was told, as from all of these."""
+        """The gateway listens. True if systemd was told, as from all of these."""
         return self._send(f"READY=1\nSTATUS={_line(status)}")
-
-    def reloading(self) -> bool:
-        """A reload begins; `ready` ends it. The time lets systemd tell this reload from an earlier one."""
-        # systemd compares with CLOCK_MONOTONIC, and nothing else will do: hence not the clock of the gateway.
-        return self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str) -> bool:
         """The gateway has begun to stop."""
@@ -69,10 +63,6 @@ class Notifier:
     def watchdog(self) -> bool:
         """The gateway is alive: due every `watchdog_interval_s`, and only from a loop that makes progress."""
         return self._send("WATCHDOG=1")
-
-    def status(self, text: str) -> bool:
-        """A line for `systemctl status`."""
-        return self._send(f"STATUS={_line(text)}")
 
     def close(self) -> None:
         self._socket.close()

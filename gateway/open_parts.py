@@ -21,6 +21,7 @@ class OpenParts:
 
     def __init__(self) -> None:
         self.open: dict[int, Part] = {}
+        self.body_octets = 0  # of all bodies that are kept for carriers
         self._finished: OrderedDict[int, Part] = OrderedDict()
 
     def get(self, number: int) -> Part | None:
@@ -34,6 +35,12 @@ class OpenParts:
     def add(self, part: Part) -> None:
         """A part was accepted."""
         self.open[part.number] = part
+        self.body_octets += len(part.body)
+
+    def replaced(self, part: Part, body: bytes) -> None:
+        """The application has put another body in the place of a queued one."""
+        self.body_octets += len(body) - len(part.body)
+        part.body = body
 
     def dispatched(self, part: Part, link: int, now_us: int) -> None:
         """An intent to send names the part."""
@@ -62,11 +69,14 @@ class OpenParts:
             correlation.remove_unnamed(part)
         if part.state != FINAL:
             part.state = SENT
+            self.body_octets -= len(part.body)
             part.body = b""
         if not carrier_id:
             if part.state == SENT and not part.carrier_id:
                 correlation.add_unnamed(part)
             return
+        if self.get(part.number) is not part:
+            return  # forgotten meanwhile: nobody would ever take its id out of the index again
         if part.carrier_id:
             part.earlier_ids += (part.carrier_id,)
         part.carrier_id = carrier_id
@@ -83,6 +93,7 @@ class OpenParts:
         if part.state == UNCERTAIN or not part.carrier_id:
             part.carrier.correlation.remove_unnamed(part)
         part.state = FINAL
+        self.body_octets -= len(part.body)
         part.body = b""
         part.message_state = message_state
         part.error = error

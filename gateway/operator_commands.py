@@ -31,6 +31,10 @@ class _List(msgspec.Struct, forbid_unknown_fields=True):
     limit: int = 100
 
 
+class _Steering(msgspec.Struct, forbid_unknown_fields=True):
+    who: str = ""
+
+
 class _Decision(msgspec.Struct, forbid_unknown_fields=True):
     parts: list[str]
     reason: str
@@ -103,14 +107,16 @@ class OperatorCommands:
 
     # -- steer ----------------------------------------------------------------------------------------------
 
-    def _drain(self, _: dict[str, Any]) -> dict[str, Any]:
+    def _drain(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        who = _convert(arguments, _Steering).who
         self._admission.draining = True
-        self._pipeline.operator_action("", "drain", "", [])
+        self._pipeline.operator_action(who, "drain", "", [])
         return {"draining": True, "open_parts": len(self._open.open)}
 
-    def _resume(self, _: dict[str, Any]) -> dict[str, Any]:
+    def _resume(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        who = _convert(arguments, _Steering).who
         self._admission.draining = False
-        self._pipeline.operator_action("", "resume", "", [])
+        self._pipeline.operator_action(who, "resume", "", [])
         return {"draining": False}
 
     # -- uncertain parts ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ Nothing here waits.  What may only happen once a record is on disk is handed to 
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 import structlog
@@ -37,6 +38,7 @@ from protocol.smpp.codec import decode as decode_pdu
 from protocol.smpp.codec import encode as encode_pdu
 from protocol.smpp.codec_fast import submit_body_with_registered_delivery
 from protocol.smpp.codes import CommandId, CommandStatus, MessageState, TlvTag
+from protocol.smpp.errors import LocalError, PduError
 from protocol.smpp.pdu import DataSm, DeliverSm, ReplaceSm, SubmitSm
 from protocol.smpp.receipt import Receipt, is_final
 from storage import records
@@ -64,6 +66,13 @@ _FINAL_RECEIPT_BITS: Final = 0x03
 _BUSY: Final = frozenset({int(CommandStatus.ESME_RTHROTTLED), int(CommandStatus.ESME_RMSGQFUL)})
 # An application that answers a report with one of these wants it again later.
 _LATER: Final = _BUSY | {int(CommandStatus.ESME_RSYSERR), int(CommandStatus.ESME_RX_T_APPN)}
+
+# How long a part rests before it is sent again by itself: once for each time that may happen.  A carrier that
+# gave no response thrice will not give one, and each attempt may be one more copy to one citizen; so after
+# three, for whatever reason each was made, the part waits for a receipt or a person.  The first rest keeps a
+# part that breaks a link from breaking the next one in the same moment.
+RESEND_WAITS_S: Final = (1.0, 10.0)
+ATTEMPTS_MAX: Final = 1 + len(RESEND_WAITS_S)
 
 # A `reported` record with this session says that nobody answered, and that we have stopped to try.
 NO_SESSION: Final = 0
@@ -95,6 +104,7 @@ class Pipeline:
         self.reports = Reports(message_ids)
         self.denials = Denials(log, sealer, turns.now)
         self.unrouted_replies = 0
+        self.refused_replies = 0
         self.dispatch_to_response = Histogram()
         self.submit_to_receipt = Histogram()
         self.receipt_to_report = Histogram()
@@ -247,7 +257,7 @@ class Pipeline:
                 ):
                     self._match(part, waiting, how)
             return
-        carrier.refused[command_status] += 1
+        carrier.refused.count(command_status)
         busy = command_status in _BUSY
         # A late refusal may speak of an attempt that is not the part's last one, or come when the carrier is
         # known to have the part.
@@ -276,8 +286,15 @@ class Pipeline:
         """Wait for the fate of a part to show, or send it again, as its account wishes."""
         self._open.uncertain(part)
         self.look_again(part)
-        if part.state == UNCERTAIN and part.account.config.uncertain == "resend":
-            self._requeue(part)
+        self._resend_as_configured(part)
+
+    def _resend_as_configured(self, part: Part) -> None:
+        """Send a part that is uncertain again if its account wishes it so, after a rest and not for ever."""
+        if part.state != UNCERTAIN or part.account.config.uncertain != "resend":
+            return
+        if part.attempts < ATTEMPTS_MAX:
+            self._open.requeued(part)
+            part.carrier.rest(part, self._turns.now + RESEND_WAITS_S[part.attempts - 1])
 
     def look_again(self, part: Part) -> None:
         """See whether a waiting receipt can only be this part's: one that could have been another's, while
@@ -287,7 +304,8 @@ class Pipeline:
             self._match(part, waiting, how)
 
     def replace(self, part: Part, pdu: ReplaceSm) -> Refusal | None:
-        """Put another text, and what else replace_sm names, in the place of a part that is still queued."""
+        """Put another text, and what else replace_sm names, in the place of a part that is still queued; or
+        say why that makes no message."""
         now_us = self._turns.now_us
         expires = expiry(pdu.schedule_delivery_time, pdu.validity_period, now_us)
         if isinstance(expires, Refusal):
@@ -301,13 +319,18 @@ class Pipeline:
         submit.short_message = pdu.short_message
         kept = tuple(tlv for tlv in submit.tlvs if tlv[0] != _MESSAGE_PAYLOAD)
         submit.tlvs = kept + tuple(tlv for tlv in pdu.tlvs if tlv[0] == _MESSAGE_PAYLOAD)
-        frame = encode_pdu(submit)
+        units = units_of(submit, part.carrier)
+        if isinstance(units, Refusal):
+            return units
+        try:
+            frame = encode_pdu(submit)
+        except LocalError as error:  # with the TLVs that are kept it is longer than a PDU may be
+            return Refusal(CommandStatus.ESME_RREPLACEFAIL, str(error))
         index = self._log.next_index
         sealed = self._sealer.seal(index, frame[16:])
         wish, expires_us = pdu.registered_delivery, expires or part.expires_us
-        units = units_of(submit, part.carrier)
         self._log.append(encode(records.Replaced(part.number, now_us, sealed, wish, expires_us, units)))
-        part.body = body_for_carrier(submit, frame)
+        self._open.replaced(part, body_for_carrier(submit, frame))
         part.registered_delivery, part.expires_us, part.units = wish, expires_us, units
         return None
 
@@ -359,11 +382,11 @@ class Pipeline:
         """At the start: send the uncertain parts again whose accounts wish it so."""
         for carrier in self._dispatch.carriers.values():
             for part in carrier.correlation.uncertain_parts():
-                if part.account.config.uncertain == "resend":
-                    self._requeue(part)
+                self._resend_as_configured(part)
 
     def reroute(self, gone: Carrier) -> None:
         """At the start: find another way for what was queued for a carrier that is not configured now."""
+        gone.wake(inf)  # the restart was rest enough
         gone.take_back()
         while gone.queue:
             part = gone.queue.popleft()
@@ -382,7 +405,13 @@ class Pipeline:
         if pdu.esm_class & _MESSAGE_TYPE in _RECEIPT_TYPES:
             self._receipt(link, pdu, receipt_in(pdu), frame)
         else:
-            self._reply(link, pdu, frame)
+            try:
+                self._reply(link, pdu, frame)
+            except PduError as error:
+                self.refused_replies += 1
+                logger.warning("reply refused", link=link.name, reason=error.reason)
+                connection.session.respond(pdu.command_id, pdu.sequence_number, error.command_status)
+                return
         self._commitment.answer(connection, pdu.command_id, pdu.sequence_number, b"\0")
 
     def _receipt(self, link: Link, pdu: DeliverSm | DataSm, receipt: Receipt | None, frame: bytes) -> None:
@@ -397,7 +426,7 @@ class Pipeline:
             addresses += (normalise(pdu.destination_addr),)
             part, how = correlation.find(receipt, addresses)
         if part is None and how != MISMATCH:
-            part = correlation.find_unnamed(addresses, carrier.in_flight)
+            part = correlation.find_unnamed(receipt, addresses, carrier.in_flight)
             how = UNCERTAIN_DESTINATION
         final = is_final(receipt)
         ends = final and part is not None and part.state != FINAL
@@ -463,10 +492,14 @@ class Pipeline:
             self._commitment.report(part.account, report)
 
     def _reply(self, link: Link, pdu: DeliverSm | DataSm, frame: bytes) -> None:
-        """A message from a subscriber: to the account whose source prefix it was sent to, longest first."""
+        """A message from a subscriber: to the account whose source prefix it was sent to, longest first.
+
+        Raises PduError, before anything is recorded, for one that no application could be sent.
+        """
         now_us = self._turns.now_us
         account = self._account_of(pdu.destination_addr)
         index = self._log.next_index
+        report = self.reports.of_reply(pdu, frame, index, now_us)
         subscriber = self._sealer.number_hash(normalise(pdu.source_addr))
         sealed = self._sealer.seal(index, frame)
         name = "" if account is None else account.name
@@ -476,7 +509,7 @@ class Pipeline:
         if account is None:
             self.unrouted_replies += 1
             return
-        self._commitment.report(account, self.reports.of_reply(pdu, frame, index, now_us))
+        self._commitment.report(account, report)
 
     def _account_of(self, destination: bytes) -> Account | None:
         matching = [
@@ -497,7 +530,7 @@ class Pipeline:
         """An application answered a report."""
         account = application.account
         self._commitment.offer(account)
-        account.reported[command_status] += 1
+        account.reported.count(command_status)
         if command_status in _LATER:
             account.outbox.delay(report, self._turns.now)
             return
@@ -517,10 +550,17 @@ class Pipeline:
         while ready and ready[0].recorded_us < stale_us:
             report = ready.popleft()
             if not report.answered:
-                given_up = records.Reported(
-                    report.index, self._turns.now_us, account.name, NO_SESSION, _DELIVERY_FAILURE
-                )
-                self._log.append(encode(given_up))
+                self.give_up_report(account, report.index)
+
+    def give_up_report(self, account: Account, index: int) -> None:
+        """Stop keeping a report: nobody takes it, or none can be made of its record."""
+        now_us = self._turns.now_us
+        self._log.append(encode(records.Reported(index, now_us, account.name, NO_SESSION, _DELIVERY_FAILURE)))
+
+    def report_timed_out(self, application: Application, report: Report) -> None:
+        """An application did not answer a report in time: it is offered again later."""
+        application.account.outbox.delay(report, self._turns.now)
+        self._commitment.offer(application.account)
 
     def unreported(self, application: Application, reports: list[Report]) -> None:
         """A session ended with reports in flight: another session, or the next one, gets them."""

@@ -7,25 +7,51 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from gateway.account import Account
 from gateway.correlation import receipt_in
-from gateway.message import Part, address_fields
-from gateway.number_plan import normalise
+from gateway.message import address_fields
 from gateway.outbox import Report
 from gateway.pipeline import submit_of_body
 from gateway.reports import Reports
 from protocol.smpp.codec import decode
-from protocol.smpp.codes import MessageState
+from protocol.smpp.codes import MessageState, command_name
+from protocol.smpp.errors import SmppError
 from protocol.smpp.pdu import DataSm, DeliverSm
 from protocol.smpp.receipt import is_final
 from storage import records
-from storage.errors import ContentErased
+from storage.errors import ContentDamaged, ContentErased, KeyFileError, NoSuchRecord
 from storage.reader import LogReader
 from storage.seal import Sealer
 
 logger = structlog.get_logger()
+
+# Why a report cannot be made of its record, now and ever after; ValueError is `write_receipt`'s.
+# CorruptEvidence and OSError are not among them: of those the disk, and not the record, is the reason.
+_NEVER = (ContentErased, ContentDamaged, KeyFileError, NoSuchRecord, SmppError, ValueError)
+
+
+class NoReport(SmppError):
+    """A record does not say what a report needs."""
+
+
+class ReadBack(msgspec.Struct, gc=False):
+    """The origin of a report, read from its `accepted` record."""
+
+    number: int
+    message: int
+    source_field: bytes
+    destination_field: bytes
+    accepted_us: int
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """reports: in the order of their records.  impossible: the records of which no report can be made."""
+
+    reports: list[Report]
+    impossible: list[int]
 
 
 class Rebuilder:
@@ -46,75 +72,66 @@ class Rebuilder:
         self._reported.close()
         self._accepted.close()
 
-    def rebuild(self, account: Account, indexes: list[int]) -> list[Report]:
-        """The reports of these records, in order; one whose content has been erased is left out."""
-        reports = []
+    def rebuild(self, account: Account, indexes: list[int]) -> Rebuilt:
+        """The reports of these records.  Raises CorruptEvidence and OSError, and nothing because of what a
+        single record says: it would do so again at each start."""
+        reports, impossible = [], []
         for index in indexes:
             try:
-                reports.append(self._report(account, index))
-            except ContentErased:
-                logger.warning("content erased; the report is left out", record=index, account=account.name)
-        return reports
+                reports.append(self._report(index))
+            except _NEVER as error:
+                logger.error("no report can be made", record=index, account=account.name, error=str(error))
+                impossible.append(index)
+        return Rebuilt(reports, impossible)
 
-    def _report(self, account: Account, index: int) -> Report:
+    def _report(self, index: int) -> Report:
         record = records.decode(self._reported.find(index))
         match record:
             case records.Receipt():
-                return self._of_receipt(account, index, index, record, record.number, record.time_us)
+                return self._of_receipt(index, index, record, record.number, record.time_us)
             case records.Matched():
                 receipt = records.decode(self._reported.find(record.receipt))
-                assert isinstance(receipt, records.Receipt)
-                return self._of_receipt(
-                    account, index, record.receipt, receipt, record.number, record.time_us
-                )
+                if not isinstance(receipt, records.Receipt):
+                    raise NoReport(f"record {record.receipt} is no receipt but {type(receipt).__name__}")
+                return self._of_receipt(index, record.receipt, receipt, record.number, record.time_us)
             case records.Refused():
-                part = self._part(account, record.number)
+                origin = self._origin(record.number)
                 error = b"%03X" % record.command_status
-                return self._reports.of_own(part, int(MessageState.REJECTED), error, index, record.time_us)
+                return self._reports.of_own(origin, int(MessageState.REJECTED), error, index, record.time_us)
             case records.Outcome():
-                part = self._part(account, record.number)
-                return self._reports.of_own(part, record.message_state, record.err, index, record.time_us)
+                origin = self._origin(record.number)
+                return self._reports.of_own(origin, record.message_state, record.err, index, record.time_us)
             case records.Reply():
                 frame = self._sealer.unseal(index, record.content)
-                pdu = decode(frame)
-                assert isinstance(pdu, DeliverSm | DataSm)
-                return self._reports.of_reply(pdu, frame, index, record.time_us)
+                return self._reports.of_reply(_delivered(frame), frame, index, record.time_us)
             case _:
-                raise AssertionError(f"record {index} is no report but {type(record).__name__}")
+                raise NoReport(f"record {index} is no report but {type(record).__name__}")
 
     def _of_receipt(
         self,
-        account: Account,
         index: int,
         receipt_index: int,
         record: records.Receipt,
         number: int,
         time_us: int,
     ) -> Report:
-        pdu = decode(self._sealer.unseal(receipt_index, record.content))
-        assert isinstance(pdu, DeliverSm | DataSm)
-        receipt = receipt_in(pdu)
-        assert receipt is not None
-        part = self._part(account, number)
-        return self._reports.of_receipt(part, receipt, index, time_us, final=is_final(receipt))
+        receipt = receipt_in(_delivered(self._sealer.unseal(receipt_index, record.content)))
+        if receipt is None:
+            raise NoReport(f"the receipt in record {receipt_index} names no message")
+        origin = self._origin(number)
+        return self._reports.of_receipt(origin, receipt, index, time_us, final=is_final(receipt))
 
-    def _part(self, account: Account, number: int) -> Part:
+    def _origin(self, number: int) -> ReadBack:
         accepted = records.decode(self._accepted.find(number))
-        assert isinstance(accepted, records.Accepted)
+        if not isinstance(accepted, records.Accepted):
+            raise NoReport(f"record {number} accepts no part but is {type(accepted).__name__}")
         body = self._sealer.unseal(number, accepted.content)
-        pdu = submit_of_body(body)
-        source_field, destination_field = address_fields(pdu, body)
-        return Part(
-            number,
-            accepted.message or number,
-            account,
-            None,  # type: ignore[arg-type]  # a report names no carrier
-            normalise(pdu.destination_addr),
-            source_field,
-            destination_field,
-            b"",
-            accepted.registered_delivery,
-            accepted.parts,
-            accepted.time_us,
-            accepted.expires_us,
-        )
+        source_field, destination_field = address_fields(submit_of_body(body), body)
+        return ReadBack(number, accepted.message or number, source_field, destination_field, accepted.time_us)
+
+
+def _delivered(frame: bytes) -> DeliverSm | DataSm:
+    pdu = decode(frame)
+    if not isinstance(pdu, DeliverSm | DataSm):
+        raise NoReport(f"a carrier delivers no {command_name(pdu.command_id)}")
+    return pdu

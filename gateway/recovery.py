@@ -154,6 +154,8 @@ class Fold:
             self._settle(index, record.number, record, record.time_us, ends=record.final)
 
     def _matched(self, index: int, record: records.Matched) -> None:
+        # The receipt came after the part was accepted (gateway/correlation.py): where it stands before the
+        # replayed range, so does the part.
         receipt = self.waiting.pop(record.receipt, None)
         if receipt is not None:
             self._settle(index, record.number, receipt, record.time_us, ends=record.final)

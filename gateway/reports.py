@@ -8,12 +8,14 @@ its text (lesson 9).
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Final, Protocol
 
-from gateway.message import MessageIds, Part
+from gateway.message import MessageIds
 from gateway.outbox import Report
 from protocol.smpp.codec import encode_body
-from protocol.smpp.codes import MessageState, TlvTag
+from protocol.smpp.codes import CommandStatus, MessageState, TlvTag
+from protocol.smpp.errors import PduError
+from protocol.smpp.limits import ADDRESS_OCTETS, FRAME_LENGTH_MAX, HEADER_OCTETS
 from protocol.smpp.pdu import DataSm, DeliverSm
 from protocol.smpp.receipt import ERR_LENGTH_MAX, STAT_LENGTH_MAX, Receipt, stat_of, write_receipt
 from protocol.smpp.times import format_receipt_date
@@ -61,8 +63,28 @@ def _printable(value: bytes, length_max: int) -> bytes:
     return bytes(octet for octet in value if 0x20 < octet < 0x7F)[:length_max]
 
 
-def deliver_sm_of(pdu: DataSm) -> DeliverSm:
-    """The deliver_sm that says the same as a data_sm; the text stays in its message_payload."""
+def _deliver_sm_body(pdu: DataSm) -> bytes:
+    """The body of the deliver_sm that says the same as a data_sm; the text stays in its message_payload.
+
+    Raises PduError: the addresses and the length of a data_sm have bounds that a deliver_sm has not.
+    """
+    for address, status in (
+        (pdu.source_addr, CommandStatus.ESME_RINVSRCADR),
+        (pdu.destination_addr, CommandStatus.ESME_RINVDSTADR),
+    ):
+        if len(address) >= ADDRESS_OCTETS:
+            raise _unfit(pdu, status, f"an address of {len(address)} octets")
+    body = encode_body(_deliver_sm_of(pdu))
+    if HEADER_OCTETS + len(body) > FRAME_LENGTH_MAX:
+        raise _unfit(pdu, CommandStatus.ESME_RINVMSGLEN, f"a body of {len(body)} octets")
+    return body
+
+
+def _unfit(pdu: DataSm, status: int, what: str) -> PduError:
+    return PduError(status, pdu.command_id, pdu.sequence_number, f"no deliver_sm can carry {what}")
+
+
+def _deliver_sm_of(pdu: DataSm) -> DeliverSm:
     return DeliverSm(
         service_type=pdu.service_type,
         source_addr_ton=pdu.source_addr_ton,
@@ -78,6 +100,16 @@ def deliver_sm_of(pdu: DataSm) -> DeliverSm:
     )
 
 
+class Origin(Protocol):
+    """The part that a report speaks of, as far as the report needs it: an open part, or one read back."""
+
+    number: int
+    message: int
+    source_field: bytes
+    destination_field: bytes
+    accepted_us: int
+
+
 class Reports:
     """Writes the reports of one gateway."""
 
@@ -85,7 +117,7 @@ class Reports:
         self._message_ids = message_ids
 
     def of_receipt(
-        self, part: Part, receipt: Receipt, index: int, recorded_us: int, *, final: bool
+        self, part: Origin, receipt: Receipt, index: int, recorded_us: int, *, final: bool
     ) -> Report:
         """The report of a carrier's receipt, whose record is ``index``."""
         state = receipt.message_state
@@ -112,7 +144,7 @@ class Reports:
             )
         return self._report(part, text, state, receipt.network_error_code, index, recorded_us, final=final)
 
-    def of_own(self, part: Part, message_state: int, error: bytes, index: int, recorded_us: int) -> Report:
+    def of_own(self, part: Origin, message_state: int, error: bytes, index: int, recorded_us: int) -> Report:
         """The report of an outcome that the gateway made, whose record is ``index``."""
         text = write_receipt(
             self._message_ids.text(part.message),
@@ -127,17 +159,20 @@ class Reports:
         return self._report(part, text, message_state, b"", index, recorded_us, final=True)
 
     def of_reply(self, pdu: DeliverSm | DataSm, frame: bytes, index: int, recorded_us: int) -> Report:
-        """A reply goes on as it came; a data_sm goes on as the deliver_sm that says the same."""
+        """A reply goes on as it came; a data_sm goes on as the deliver_sm that says the same.
+
+        Raises PduError, with the status for the carrier, if there is no such deliver_sm.
+        """
         if isinstance(pdu, DeliverSm):
             body = frame[16:]
         else:
-            body = encode_body(deliver_sm_of(pdu))
+            body = _deliver_sm_body(pdu)
         tlvs_octets = sum(4 + len(value) for _, value in pdu.tlvs)
         return Report(index, index, body, len(body) - tlvs_octets, recorded_us)
 
     def _report(
         self,
-        part: Part,
+        part: Origin,
         text: bytes,
         state: int,
         network_error: bytes,

@@ -2,8 +2,9 @@
 
 Carriers come before applications, so that at saturation receipts are not starved by submits; no connection
 has more than a fixed number of frames served before the others have had theirs; and when the evidence log or
-a carrier's window falls behind, applications are not read at all until it has caught up.  Everything a turn
-produced leaves at its end, in one write for each connection.
+a carrier's window falls behind, no message of an application is taken until it has caught up: only what makes
+no work is served, so that nobody is cut for a silence that is ours.  Everything a turn produced leaves at its
+end, in one write for each connection.
 """
 
 from __future__ import annotations
@@ -38,8 +39,12 @@ class Served(Protocol):
     def servable(self) -> bool:
         """Whether a frame of it could be served now."""
 
-    def serve(self, now: float, limit: int) -> None:
-        """Serve at most `limit` frames."""
+    @property
+    def unsorted(self) -> bool:
+        """Whether it has frames that no turn has looked at."""
+
+    def serve(self, now: float, limit: int, *, requests: bool = True) -> None:
+        """Serve at most `limit` frames; without `requests` only those that make no work."""
 
     def flush(self) -> None:
         """Write what it has to say."""
@@ -66,12 +71,15 @@ class Turns:
         self._loop = loop
         self._carriers: list[Served] = []
         self._applications: list[Served] = []
+        self._pressed: dict[Served, None] = {}  # their requests wait until the flow has caught up
         self._dirty: list[Served] = []
         self._scheduled = False
         self._retrying = False
 
     def enqueue(self, connection: Served) -> None:
         """``connection`` has something to serve."""
+        if connection in self._pressed and not connection.unsorted:
+            return  # its turn comes with the end of the pressure
         if not connection.queued:
             connection.queued = True
             (self._carriers if connection.carrier else self._applications).append(connection)
@@ -100,14 +108,30 @@ class Turns:
         self.begin()
         carriers, self._carriers = self._carriers, []
         self._serve(carriers, CARRIER_FRAMES)
-        if self._applications:
+        if self._applications or self._pressed:
             if self.flow.may_read_applications():
-                applications, self._applications = self._applications, []
+                applications = [waiting for waiting in self._pressed if not waiting.queued]
+                applications += self._applications
+                self._applications = []
+                self._pressed.clear()
                 self._serve(applications, APPLICATION_FRAMES)
-            elif not self._retrying:
-                self._retrying = True
-                self._loop.call_later(PRESSURE_RETRY_S, self._retry)
+            else:
+                self._serve_under_pressure()
         self.end()
+
+    def _serve_under_pressure(self) -> None:
+        """Let pass what makes no work; each connection is looked at once, however long the pressure lasts."""
+        applications, self._applications = self._applications, []
+        for connection in applications:
+            connection.queued = False
+            connection.serve(self.now, APPLICATION_FRAMES, requests=False)
+            if connection.unsorted:
+                self.enqueue(connection)
+            elif connection.servable:
+                self._pressed[connection] = None
+        if not self._retrying and (self._pressed or self._applications):
+            self._retrying = True
+            self._loop.call_later(PRESSURE_RETRY_S, self._retry)
 
     def _retry(self) -> None:
         self._retrying = False

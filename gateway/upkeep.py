@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.account import Account
+from gateway.carrier import Carrier
 from gateway.commitment import Commitment
-from gateway.dispatch import Dispatch
 from gateway.message import DISPATCHED, FINAL, QUEUED, Part
 from gateway.open_parts import OpenParts
-from gateway.outbox import Report
 from gateway.pipeline import Pipeline
-from gateway.rebuild import Rebuilder
+from gateway.rebuild import Rebuilder, Rebuilt
 from gateway.turns import TICK_S, Turns
 from gateway.upstream import Listener
 from protocol.smpp.codes import MessageState
@@ -40,6 +39,9 @@ SWEEP_PARTS = 5_000
 # Reports read back from the evidence at a time, for one account: some 50 ms on the thread that does it.
 REFILL_REPORTS = 500
 
+# After the system refused to open or read a file (too many are open, a disk error) it is asked again.
+REFILL_RETRY_S = 5.0
+
 TICKS_A_SECOND = round(1 / TICK_S)
 
 
@@ -52,20 +54,22 @@ class Upkeep:
         turns: Turns,
         log: EvidenceLog,
         open_parts: OpenParts,
-        accounts: dict[str, Account],
-        dispatch: Dispatch,
+        accounts: Mapping[str, Account],
+        carriers: Mapping[str, Carrier],
         commitment: Commitment,
         pipeline: Pipeline,
         listener: Listener,
         rebuilder: Rebuilder,
         alive: Callable[[], None],
     ) -> None:
+        """accounts, carriers: also those that left the configuration while the evidence has open business of
+        theirs; both may grow."""
         self._loop = loop
         self._turns = turns
         self._log = log
         self._open = open_parts
         self._accounts = accounts
-        self._dispatch = dispatch
+        self._carriers = carriers
         self._commitment = commitment
         self._pipeline = pipeline
         self._listener = listener
@@ -74,6 +78,7 @@ class Upkeep:
         self._threads = ThreadPoolExecutor(1, "rebuild")
         self._ticks = 0
         self._had_room = True
+        self._closed = False
         self._sweep: Iterator[Part] = iter(())
 
     def tick(self) -> None:
@@ -82,7 +87,7 @@ class Upkeep:
         now = turns.begin()
         self._ticks += 1
         self._listener.tick(now)
-        for carrier in self._dispatch.carriers.values():
+        for carrier in self._carriers.values():
             carrier.measure(now)
             for link in carrier.links:
                 link.tick(now)
@@ -93,6 +98,7 @@ class Upkeep:
         turns.schedule()
 
     def close(self) -> None:
+        self._closed = True
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._rebuilder.close()
 
@@ -106,7 +112,7 @@ class Upkeep:
         if has_room:
             self._pipeline.denials.flush(self._turns.now_us)
         self._commitment.low_water = self._low_water()
-        for carrier in self._dispatch.carriers.values():
+        for carrier in self._carriers.values():
             carrier.correlation.give_up_waiting(self._turns.now_us - WAITING_H * _HOUR_US)
         for account in self._accounts.values():
             account.outbox.wake(now)
@@ -118,7 +124,7 @@ class Upkeep:
         """The oldest record that a restart needs: of an open part, a waiting receipt, or a report."""
         needed = [self._log.next_index, self._open.oldest(), self._commitment.oldest_unreleased()]
         needed += [account.outbox.oldest_needed() for account in self._accounts.values()]
-        needed += [carrier.correlation.oldest_waiting() for carrier in self._dispatch.carriers.values()]
+        needed += [carrier.correlation.oldest_waiting() for carrier in self._carriers.values()]
         return min(index for index in needed if index is not None)
 
     # -- reports that wait in the evidence ------------------------------------------------------------------
@@ -135,17 +141,28 @@ class Upkeep:
             future = self._threads.submit(self._rebuilder.rebuild, account, indexes)
             future.add_done_callback(self._on_rebuilt(account, len(indexes)))
 
-    def _on_rebuilt(self, account: Account, taken: int) -> Callable[[Future[list[Report]]], None]:
-        def refill(reports: list[Report]) -> None:
+    def _on_rebuilt(self, account: Account, taken: int) -> Callable[[Future[Rebuilt]], None]:
+        def refill(rebuilt: Rebuilt) -> None:
+            if self._closed:
+                return  # the log may be closed too, and takes no `reported` record any more
             account.outbox.refilling = False
-            account.outbox.refill(reports, taken)
+            account.outbox.refill(rebuilt.reports, taken)
+            for index in rebuilt.impossible:
+                self._pipeline.give_up_report(account, index)
+            self._turns.schedule()
             self._commitment.offer(account)
             self._refill_account(account)
 
-        def fail(error: BaseException) -> None:
-            raise error  # on the loop, where an error of ours ends the process
+        def again() -> None:
+            account.outbox.refilling = False
 
-        def done(future: Future[list[Report]]) -> None:
+        def fail(error: BaseException) -> None:
+            if not isinstance(error, OSError):
+                raise error  # on the loop, where an error of ours, and corrupt evidence, end the process
+            logger.error("the evidence cannot be read now", account=account.name, error=str(error))
+            self._loop.call_later(REFILL_RETRY_S, again)
+
+        def done(future: Future[Rebuilt]) -> None:
             if future.cancelled():
                 return
             if (error := future.exception()) is not None:

@@ -31,16 +31,18 @@ from protocol.smpp.pdu import (
     DataSmResp,
     DeliverSmResp,
     GenericNack,
+    Pdu,
     SubmitSm,
 )
 from protocol.smpp.session import (
     BindRequest,
-    Event,
     LateResponse,
     Lost,
+    Notice,
     RequestTimedOut,
     ResponseUnreadable,
     Session,
+    Unbinding,
     Unbound,
 )
 from protocol.smpp.timers import TimerSettings
@@ -56,12 +58,29 @@ logger = structlog.get_logger()
 VERIFICATIONS_AT_ONCE = 2
 VERIFICATIONS_MAX = 64
 
-# Binds with a wrong password from one address before the next ones are refused unseen for a while.
+# Binds with a wrong password to one account from one address before the next ones are refused unseen for a
+# while.  By both: one application of a shared address must not lock out its neighbours.
 FAILURES_MAX = 10
 FAILURES_FORGOTTEN_S = 60.0
 
-# Connections above sessions_max that are let in, to be told so in a bind response; more are cut at once.
-REFUSED_AT_ONCE_MAX = 64
+# Pairs of address and account whose failures are remembered, some 200 bytes each; then the oldest goes.  Two
+# threads of scrypt look at 40 passwords a second, so it takes minutes to fill and a minute to be forgotten.
+FAILURES_KEPT_MAX = 10_000
+
+# Connections that have not bound.  They have seats of their own, so that strangers take none of the
+# applications'; every application may come back at once, and the scrypt threads keep none for longer than
+# the bind timer.
+UNBOUND_MAX = 256
+
+# Of these, those that a stranger may take, from an address in no account's networks: it is let in to be told
+# ESME_RBINDFAIL, and cannot keep the seats from those who may bind.
+STRANGERS_MAX = 64
+
+# Times response_s without an answer to any report after which a session counts as dead (field lesson 21).
+SILENT_ROUNDS_MAX = 3
+
+# How long an application may take to answer a report or an enquire_link: a busy one takes a second.
+RESPONSE_S = 10.0
 
 # Connections wait here for accept(2); enough for every application to come back at the same moment.
 BACKLOG = 512
@@ -88,6 +107,10 @@ class ListenError(Exception):
         )
 
 
+# The address from which an account was tried, and its name.
+Suspect = tuple[str, str]
+
+
 class Messages(Protocol):
     """Where what an application says goes on: the pipeline."""
 
@@ -96,6 +119,9 @@ class Messages(Protocol):
 
     def reported(self, application: Application, report: Report, command_status: int) -> None:
         """It answered a report."""
+
+    def report_timed_out(self, application: Application, report: Report) -> None:
+        """It did not answer a report in time."""
 
     def unreported(self, application: Application, reports: list[Report]) -> None:
         """It left reports unanswered."""
@@ -122,13 +148,13 @@ class Application:
     def __init__(self, number: int, listener: Listener) -> None:
         self.number = number
         self.name = ""  # the system_id it claims
-        self.can_bind = True
         self.connection: Connection
         self._listener = listener
         self._pipeline = listener.pipeline
         self._bound = False
         self._receives = False
         self._takes_tlvs = True
+        self._silent_since = 0.0  # since when no report was answered; 0: the last one was
 
     @property
     def can_receive(self) -> bool:
@@ -151,16 +177,26 @@ class Application:
 
     # -- events ---------------------------------------------------------------------------------------------
 
-    def handle(self, events: list[Event]) -> None:
-        pipeline = self._pipeline
-        for pdu, frame, context in events:
-            kind = type(pdu)
-            if kind is SubmitSm:
-                pipeline.submit(self, pdu, frame)  # type: ignore[arg-type]
-            elif kind is DeliverSmResp:
-                pipeline.reported(self, context, pdu.command_status)  # type: ignore[arg-type, union-attr]
-            else:
-                self._handle_rare(pdu, frame, context)
+    def connected(self, connection: Connection) -> None:
+        """Cut at once whoever could not bind anyway; it gets no answer to learn from."""
+        unwelcome = self._listener.unwelcome(connection.peer_address)
+        if unwelcome:
+            connection.abort(unwelcome)
+
+    def handle(self, pdu: Pdu | Notice, frame: bytes, context: object) -> None:
+        kind = type(pdu)
+        if kind is SubmitSm:
+            self._pipeline.submit(self, pdu, frame)  # type: ignore[arg-type]
+        elif kind is DeliverSmResp:
+            self._silent_since = 0.0
+            self._pipeline.reported(self, context, pdu.command_status)  # type: ignore[arg-type, union-attr]
+        else:
+            self._handle_rare(pdu, frame, context)
+
+    def failed(self, context: object) -> None:
+        """Whether a report was taken is unknown: it is offered again."""
+        if isinstance(context, Report):
+            self._pipeline.unreported(self, [context])
 
     def _handle_rare(self, pdu: object, frame: bytes, context: object) -> None:
         match pdu:
@@ -169,9 +205,15 @@ class Application:
             case DataSmResp() | GenericNack() if isinstance(context, Report):
                 self._pipeline.reported(self, context, pdu.command_status)
             case LateResponse(late) if isinstance(context, Report):
+                self._silent_since = 0.0
                 self._pipeline.reported(self, context, late.command_status)
-            case ResponseUnreadable() | RequestTimedOut() if isinstance(context, Report):
+            case ResponseUnreadable() if isinstance(context, Report):
                 self._pipeline.unreported(self, [context])
+            case RequestTimedOut() if isinstance(context, Report):
+                self._pipeline.report_timed_out(self, context)
+                self._note_silence()
+            case Unbinding():
+                self._receives = False
             case Unbound():
                 self.connection.close("unbound")
             case Lost():
@@ -180,6 +222,14 @@ class Application:
                 logger.warning("generic_nack from an application", account=self.name, session=self.number)
             case _:
                 self._listener.other_operations.serve(self, pdu, frame)
+
+    def _note_silence(self) -> None:
+        """End a session that lives and answers no report."""
+        now = self._listener.turns.now
+        self._silent_since = self._silent_since or now - RESPONSE_S
+        limit_s = SILENT_ROUNDS_MAX * RESPONSE_S
+        if now - self._silent_since >= limit_s:
+            self.connection.close(f"no answer to any report for {limit_s:.0f} s")
 
     # -- bind and end ---------------------------------------------------------------------------------------
 
@@ -196,6 +246,7 @@ class Application:
         session.accept_bind(request, encode_body(response), self._listener.turns.begin())
         self._receives = session.state is not BindState.BOUND_TX
         account.sessions.append(self)
+        self._listener.bound += 1
         self._pipeline.session_event(self, "bound", type(request).__name__)
         self._pipeline.receiving(account)
         self.connection.flush()
@@ -212,9 +263,10 @@ class Application:
         self._receives = False
         contexts = self.connection.session.close()
         if not self._bound:
-            logger.info("ended before a bind", peer=self.connection.peer_name, reason=reason)
+            self._listener.note_unbound_end(self.connection.peer_name, reason)
             return
         self._bound = False
+        self._listener.bound -= 1
         self.account.sessions.remove(self)
         self._pipeline.session_event(self, "ended", reason)
         reports = [context for context in contexts if isinstance(context, Report)]
@@ -242,10 +294,13 @@ class Listener:
         self.turns = turns
         self._config = config
         self._server: asyncio.Server | None = None
+        self.bound = 0  # of the applications
         self._sessions = 0
+        self._unbound_ends = 0  # connections that ended before a bind, since the last tick
+        self._last_unbound_end = "", ""
         self._verifiers = ThreadPoolExecutor(VERIFICATIONS_AT_ONCE, "scrypt")
         self._verifying = 0
-        self._failures: dict[str, tuple[int, float]] = {}
+        self._failures: dict[Suspect, tuple[int, float]] = {}  # how many, and the last; oldest first
 
     @property
     def open(self) -> bool:
@@ -273,6 +328,7 @@ class Listener:
             timer_settings=TimerSettings(
                 bind_s=config.bind_timeout_s,
                 enquire_link_s=config.enquire_link_s,
+                response_s=RESPONSE_S,
                 inactivity_s=config.inactivity_s,
             ),
         )
@@ -280,16 +336,38 @@ class Listener:
         connection.peer = application
         application.connection = connection
         self.applications.add(application)
-        if len(self.applications) > config.sessions_max + REFUSED_AT_ONCE_MAX:
-            connection.unwelcome = "too many connections"
-        elif len(self.applications) > config.sessions_max:
-            application.can_bind = False
         return connection
 
+    def unwelcome(self, address: str) -> str:
+        """The reason for which a new connection, counted already, is cut; empty if it may try to bind."""
+        unbound = len(self.applications) - self.bound
+        if unbound > UNBOUND_MAX:
+            return "too many connections that have not bound"
+        if unbound > STRANGERS_MAX and not self._knows(address):
+            return "address in no account's networks"
+        return ""
+
+    def _knows(self, address: str) -> bool:
+        return any(account.config.networks.admits(address) for account in self.accounts.values())
+
+    def note_unbound_end(self, peer: str, reason: str) -> None:
+        """A connection ended before a bind.  Said once a tick: a flood of them must not fill the log."""
+        self._unbound_ends += 1
+        self._last_unbound_end = peer, reason
+
     def tick(self, now: float) -> None:
-        """Let the sessions' timers run."""
+        """Let the sessions' timers run, and forget what is over."""
         for application in list(self.applications):
             application.connection.tick(now)
+        while self._failures:
+            suspect, (_, last) = next(iter(self._failures.items()))
+            if now - last <= FAILURES_FORGOTTEN_S:
+                break
+            del self._failures[suspect]
+        if self._unbound_ends:
+            peer, reason = self._last_unbound_end
+            logger.info("ended before a bind", connections=self._unbound_ends, last=peer, reason=reason)
+            self._unbound_ends = 0
 
     # -- bind -----------------------------------------------------------------------------------------------
 
@@ -297,8 +375,8 @@ class Listener:
         """Judge a bind request; the password last, and on another thread."""
         application.name = request.system_id.decode("ascii", "replace")
         account = self.accounts.get(application.name)
-        address = application.connection.peer_name.rpartition(":")[0]
-        if not application.can_bind:
+        address = application.connection.peer_address
+        if self.bound >= self._config.sessions_max:
             application.refuse(request, CommandStatus.ESME_RBINDFAIL, "the gateway has no session left")
         elif account is None:
             application.refuse(request, CommandStatus.ESME_RINVSYSID, "no such account")
@@ -307,8 +385,7 @@ class Listener:
         elif len(account.sessions) >= account.config.sessions_max:
             application.refuse(request, CommandStatus.ESME_RALYBND, "the account has no session left")
         elif (
-            account.draining
-            or self._failures_of(address) >= FAILURES_MAX
+            self._failures_of((address, application.name)) >= FAILURES_MAX
             or self._verifying >= VERIFICATIONS_MAX
         ):
             application.refuse(request, CommandStatus.ESME_RBINDFAIL, "not now")
@@ -327,25 +404,29 @@ class Listener:
         session = application.connection.session
         if session.state is not BindState.BINDING:
             return  # the connection ended while we looked
-        address = application.connection.peer_name.rpartition(":")[0]
+        suspect = application.connection.peer_address, application.name
         if not done.result():
-            count, _ = self._failures.get(address, (0, 0.0))
-            self._failures[address] = (count + 1, self.turns.begin())
+            self._note_failure(suspect)
             application.refuse(
                 request, CommandStatus.ESME_RINVPASWD, status_name(CommandStatus.ESME_RINVPASWD)
             )
-        elif len(account.sessions) >= account.config.sessions_max:  # others came in meanwhile
+        elif self.bound >= self._config.sessions_max:  # others came in meanwhile, here or below
+            application.refuse(request, CommandStatus.ESME_RBINDFAIL, "the gateway has no session left")
+        elif len(account.sessions) >= account.config.sessions_max:
             application.refuse(request, CommandStatus.ESME_RALYBND, "the account has no session left")
         else:
-            self._failures.pop(address, None)
+            self._failures.pop(suspect, None)
             application.accept(account, request)
 
-    def _failures_of(self, address: str) -> int:
-        count, last = self._failures.get(address, (0, 0.0))
-        if count and self.turns.now - last > FAILURES_FORGOTTEN_S:
-            del self._failures[address]
-            return 0
-        return count
+    def _note_failure(self, suspect: Suspect) -> None:
+        count, _ = self._failures.pop(suspect, (0, 0.0))
+        if len(self._failures) >= FAILURES_KEPT_MAX:
+            del self._failures[next(iter(self._failures))]
+        self._failures[suspect] = (count + 1, self.turns.begin())
+
+    def _failures_of(self, suspect: Suspect) -> int:
+        count, last = self._failures.get(suspect, (0, 0.0))
+        return count if self.turns.now - last <= FAILURES_FORGOTTEN_S else 0
 
     # -- end ------------------------------------------------------------------------------------------------
 

@@ -173,6 +173,15 @@ def part_count(
     return len(cuts(payload, _ALPHABETS[data_coding] or default_alphabet, reference_width))
 
 
+def part_room(header_octets: int, data_coding: int, default_alphabet: Alphabet) -> int:
+    """Octets of a payload of one part that begins with a user data header of ``header_octets`` (1 to 140,
+    its length octet included): 140, or where text is packed to septets behind the header, up to 159."""
+    assert 1 <= header_octets <= PART_OCTETS
+    room = PART_OCTETS - header_octets
+    packed = (_ALPHABETS[data_coding] or default_alphabet) in _PACKED
+    return header_octets + (room * 8 // 7 if packed else room)
+
+
 def text_part_count(text: str, alphabet: Alphabet, reference_width: ReferenceWidth = 8) -> int:
     """Parts that a text makes in an alphabet. UCS-2: 70 units, or 67 a part (66 with a 16-bit reference).
 

@@ -26,6 +26,20 @@ NO_ROOM_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class Disk:
     """The steps from which durability is made, one system call each. Stateless; safe from any thread."""
 
+    def create(self, path: Path, flags: int, mode: int) -> int:
+        """Make the file and open it; returns its descriptor. `flags`: besides O_CREAT and O_CLOEXEC.
+
+        Raises NoRoom when the directory cannot grow (nothing was made), FileExistsError, DurabilityLost.
+        """
+        try:
+            return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, mode)
+        except FileExistsError:
+            raise
+        except OSError as failure:
+            if failure.errno in NO_ROOM_ERRORS:
+                raise NoRoom(f"{path}: no disk space for a new file") from failure
+            raise DurabilityLost(path, "creation", failure) from failure
+
     def write_at(self, path: Path, descriptor: int, buffers: Sequence[bytes], offset: int) -> None:
         """Write all of `buffers`, one behind the other, at `offset`. Not durable before `sync_data`.
 
@@ -92,7 +106,10 @@ def write_file_durably(path: Path, data: bytes, mode: int) -> None:
     Raises NoRoom when the disk is full (nothing changed), DurabilityLost for any other failure.
     """
     temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)
+    try:
+        temporary.unlink(missing_ok=True)
+    except OSError as failure:
+        raise DurabilityLost(temporary, "removal", failure) from failure
     _write_new_file(temporary, data, mode)
     DISK.rename(temporary, path)
     DISK.sync_directory(path.parent)
@@ -105,7 +122,7 @@ def create_file_durably(path: Path, data: bytes, mode: int) -> None:
 
 
 def _write_new_file(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    descriptor = DISK.create(path, os.O_WRONLY | os.O_EXCL, mode)
     try:
         DISK.write_at(path, descriptor, (data,), 0)
         DISK.sync_data(path, descriptor)

@@ -110,7 +110,7 @@ class Denied(Record, tag=6):
     reason: str
     count: int  # how many submissions this record stands for, at least 1
     number_hash: bytes  # of the destination; empty when count > 1 or the PDU was unreadable
-    content: bytes  # sealed submit_sm body; empty as above, or where policy does not keep it
+    content: bytes  # sealed submit_sm body, or what came if it cannot be one; empty as above, or by policy
 
 
 class Dispatched(Record, tag=7):

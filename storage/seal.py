@@ -8,18 +8,17 @@ for. `_cipher` is the one place that names the algorithm; SM4-GCM would stand th
 from __future__ import annotations
 
 import struct
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from protocol.smpp.times import SHANGHAI
 from storage.errors import ContentDamaged
 from storage.keys import KEY_REFERENCE_OCTETS, DataKey, Keyring
 from storage.records import KeyOpened
 
-# China has had no summer time since 1991; a fixed offset spares the loop a zone database that may be missing.
-SHANGHAI: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
 _DAY_US: Final = 86_400_000_000
 _OFFSET_US: Final = 8 * 3_600_000_000
 

@@ -114,7 +114,7 @@ class Spares:
             self._changed.notify_all()
 
     def _zero(self, octets: int) -> None:
-        descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        descriptor = self._disk.create(self._part, os.O_WRONLY | os.O_TRUNC, 0o640)
         try:
             offset = 0
             while offset < octets and not self._stopping:

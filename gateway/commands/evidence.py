@@ -139,7 +139,7 @@ def _report(report: VerifyReport) -> dict[str, Any]:
 
 def _plain(index: int, record: AnyRecord) -> dict[str, Any]:
     """The facts of a record for people: times with their zone, octets as text, content only by its length."""
-    from storage.seal import SHANGHAI
+    from protocol.smpp.times import SHANGHAI
 
     facts: dict[str, Any] = {"index": index, "time": "", "type": type(record).__name__.lower()}
     for name, value in msgspec.structs.asdict(record).items():

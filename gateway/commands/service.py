@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.commands.operator import operator
 from gateway.commands.options import ConfigOption, JsonOption
 from gateway.commands.result import show
 from gateway.config import AccountConfig, CarrierConfig, Config, load, read
@@ -56,17 +57,17 @@ def demo(
 
 def status(config: ConfigOption, json: JsonOption = False) -> None:
     """What the running gateway is doing."""
-    show(_ask(config, "status"), as_json=json)
+    show(_ask(config, "status", {}), as_json=json)
 
 
 def drain(config: ConfigOption, json: JsonOption = False) -> None:
     """Takes no new messages; what was accepted goes on to its end."""
-    show(_ask(config, "drain"), as_json=json)
+    show(_ask(config, "drain", {"who": operator()}), as_json=json)
 
 
 def resume(config: ConfigOption, json: JsonOption = False) -> None:
     """Takes messages again after a drain."""
-    show(_ask(config, "resume"), as_json=json)
+    show(_ask(config, "resume", {"who": operator()}), as_json=json)
 
 
 COMMANDS = (run, gateway, check, demo, status, drain, resume)
@@ -135,5 +136,5 @@ def _start(config: Path) -> None:
         raise NotStarted(str(error)) from error
 
 
-def _ask(config: Path, command: str) -> dict[str, object]:
-    return request(read(config).gateway.control_socket, command)
+def _ask(config: Path, command: str, arguments: dict[str, str]) -> dict[str, object]:
+    return request(read(config).gateway.control_socket, command, arguments)

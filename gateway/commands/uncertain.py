@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from typing import Annotated
 
 import typer
 
+from gateway.commands.operator import operator
 from gateway.commands.options import ConfigOption, JsonOption
 from gateway.commands.result import show
 from gateway.config import read
@@ -45,7 +44,5 @@ def close(config: ConfigOption, parts: IdArgument, reason: ReasonOption, json: J
 def _decide(config: ConfigOption, command: str, parts: list[str], reason: str, *, as_json: bool) -> None:
     if not reason.strip():
         raise typer.BadParameter("say why with --reason")
-    # Behind sudo stands a person; the evidence names them and not root.
-    who = os.environ.get("SUDO_USER") or getpass.getuser()
-    arguments = {"parts": parts, "reason": reason.strip(), "who": who}
+    arguments = {"parts": parts, "reason": reason.strip(), "who": operator()}
     show(request(read(config).gateway.control_socket, command, arguments), as_json=as_json)

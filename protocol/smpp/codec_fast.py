@@ -235,10 +235,3 @@ def submit_body_with_registered_delivery(frame: bytes, pdu: SubmitSm, registered
     )
     assert frame[offset] == pdu.registered_delivery
     return b"%b%c%b" % (frame[HEADER_OCTETS:offset], registered_delivery, frame[offset + 1 :])
-
-
-def submit_sm_resp_body(message_id: bytes) -> bytes:
-    """The body of a positive submit_sm_resp. Raises LocalError when `message_id` is too long or has a NUL."""
-    if len(message_id) >= MESSAGE_ID_OCTETS or 0 in message_id:
-        raise LocalError(f"message_id has {len(message_id)} octets, or a NUL")
-    return message_id + b"\0"

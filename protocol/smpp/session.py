@@ -15,6 +15,7 @@ context given to :meth:`Session.request` for a response.
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 from typing import Final
 
@@ -65,6 +66,11 @@ class ResponseUnreadable(msgspec.Struct, gc=False):
     reason: str
 
 
+class Unbinding(msgspec.Struct, gc=False):
+    """The peer asked to unbind while requests of its wait for our answer; send it no more.  It is answered,
+    and Unbound follows, when they have been."""
+
+
 class Unbound(msgspec.Struct, gc=False):
     """The peer asked to unbind, or answered our unbind; close once the data is sent."""
 
@@ -75,7 +81,7 @@ class Lost(msgspec.Struct, gc=False):
     reason: str
 
 
-Notice = RequestTimedOut | LateResponse | ResponseUnreadable | Unbound | Lost
+Notice = RequestTimedOut | LateResponse | ResponseUnreadable | Unbinding | Unbound | Lost
 Event = tuple[Pdu | Notice, bytes, object]
 BindRequest = BindTransmitter | BindReceiver | BindTransceiver
 
@@ -88,24 +94,33 @@ _ENQUIRE_LINK_RESP = int(CommandId.ENQUIRE_LINK_RESP)
 _GENERIC_NACK = int(CommandId.GENERIC_NACK)
 _UNBIND_ID = int(CommandId.UNBIND)
 _ROK = int(CommandStatus.ESME_ROK)
+_UNKNOWN_ERROR = int(CommandStatus.ESME_RUNKNOWNERR)
+
+# What a peer may still ask once it has asked to unbind; any other request is refused.
+_LEAVING: Final = frozenset({_ENQUIRE_LINK, _GENERIC_NACK})
 
 
 class Session:
     """A session from connection to close.
 
     window_max: our message requests that may be unanswered at one time.
-    unanswered_max: message requests of the peer that we have not answered yet; beyond it no further event
-    comes out until :meth:`respond` made room (field lesson 22: the owner stops reading meanwhile).
+    unanswered_max: message requests of the peer that we have not answered yet; beyond it no further request
+    comes out until :meth:`respond` made room (field lesson 22: the owner stops reading meanwhile).  Responses
+    and enquire_link go past the requests that wait (field lesson 21).
     """
 
     __slots__ = (
         "_frames",
+        "_heard",
+        "_leaving",
         "_offences",
         "_out",
         "_receivable",
         "_sendable",
         "_timer_settings",
         "_timers",
+        "_waiting",
+        "_waiting_octets",
         "role",
         "state",
         "unanswered",
@@ -128,7 +143,11 @@ class Session:
         self.unanswered_max = unanswered_max
         self._timer_settings = timer_settings
         self._timers = Timers(opened=now, heard=now, useful=now)
+        self._heard = False  # octets came since the last look at the time
+        self._leaving = 0, b""  # sequence number and frame of an unbind that waits for our answers
         self._frames = FrameBuffer()
+        self._waiting: deque[bytes] = deque()  # requests that others have passed, oldest first
+        self._waiting_octets = 0
         self._out: list[bytes] = []
         self._offences = 0
         self._enter(BindState.OPEN)
@@ -146,32 +165,52 @@ class Session:
 
     def receive_data(self, data: bytes) -> None:
         """Buffer what the transport read; :meth:`events` serves it."""
+        self._heard = True
         self._frames.feed(data)
 
     @property
-    def backlog(self) -> bool:
-        """Whether a complete frame, or a wrong length, waits in the buffer."""
+    def unsorted(self) -> bool:
+        """Whether a complete frame, or a wrong length, waits that nobody has looked at."""
         return self._frames.ready and self.state is not BindState.CLOSED
 
     @property
+    def backlog(self) -> bool:
+        """Whether :meth:`events` has something to do."""
+        if (
+            self._frames.ready
+            or (self._waiting and not self.blocked)
+            or (self._leaving[1] and not self.unanswered)
+        ):
+            return self.state is not BindState.CLOSED
+        return False
+
+    @property
     def buffered(self) -> int:
-        """Octets that wait in the buffer."""
-        return self._frames.pending_octets
+        """Octets that wait to be served."""
+        return self._frames.pending_octets + self._waiting_octets
 
     @property
     def blocked(self) -> bool:
         """Whether the peer has as many unanswered requests as it may."""
         return self.unanswered >= self.unanswered_max
 
-    def events(self, now: float, limit: int) -> list[Event]:
-        """Serve at most ``limit`` buffered frames, oldest first."""
+    def events(self, now: float, limit: int, *, requests: bool = True) -> list[Event]:
+        """Serve at most ``limit`` buffered frames, oldest first.
+
+        requests: whether requests that make work may be served now.  When they may not, and when the peer has
+        as many unanswered as it may, responses, enquire_link, and a bind or unbind that has no request before
+        it are served past them.
+        """
         events: list[Event] = []
         if self.state is BindState.CLOSED:
             return events
-        room = self.unanswered_max - self.unanswered
-        if room < limit:
-            limit = room
-            if limit <= 0:
+        if self._leaving[1] and not self.unanswered:
+            self._agree_to_unbind(events)
+            return events
+        closed: object = BindState.CLOSED
+        if self._waiting and requests:
+            limit = self._serve_waiting(now, limit, events)
+            if self.state is closed:
                 return events
         try:
             frames = self._frames.take(limit)
@@ -180,8 +219,11 @@ class Session:
             return events
         if not frames:
             return events
+        self._heard = False
         self._timers.heard = now
-        closed: object = BindState.CLOSED
+        if not requests or self._waiting or self.unanswered_max - self.unanswered < limit:
+            self._serve_past_requests(frames, now, events, requests=requests)
+            return events
         for frame in frames:
             if frame[4] & 0x80:
                 self._serve_response(frame, now, events)
@@ -190,6 +232,38 @@ class Session:
             if self.state is closed:
                 break
         return events
+
+    def _serve_waiting(self, now: float, limit: int, events: list[Event]) -> int:
+        """Serve requests that had to wait; returns what is left of ``limit``."""
+        waiting = self._waiting
+        while waiting and limit > 0 and not self.blocked and self.state is not BindState.CLOSED:
+            frame = waiting.popleft()
+            self._waiting_octets -= len(frame)
+            self._serve_request(frame, now, events)
+            limit -= 1
+        return limit
+
+    def _serve_past_requests(
+        self, frames: list[bytes], now: float, events: list[Event], *, requests: bool
+    ) -> None:
+        for frame in frames:
+            if self.state is BindState.CLOSED:
+                break
+            command_id = int.from_bytes(frame[4:8], "big")
+            if command_id & RESPONSE_BIT:
+                self._serve_response(frame, now, events)
+            elif command_id == _ENQUIRE_LINK or (
+                not self._waiting
+                and (
+                    command_id == _UNBIND_ID
+                    or self.state is BindState.OPEN
+                    or (requests and not self.blocked)
+                )
+            ):
+                self._serve_request(frame, now, events)
+            else:
+                self._waiting.append(frame)
+                self._waiting_octets += len(frame)
 
     def _serve_request(self, frame: bytes, now: float, events: list[Event]) -> None:
         _, command_id, _, sequence_number = HEADER.unpack_from(frame)
@@ -207,15 +281,25 @@ class Session:
         self._offences = 0
         self._timers.useful = now
         if command_id == _UNBIND_ID:
-            self._out.append(HEADER.pack(16, _UNBIND_ID | RESPONSE_BIT, _ROK, sequence_number))
-            self._enter(BindState.CLOSED)
-            events.append((Unbound(), frame, None))
+            self._leaving = sequence_number, frame
+            if self.unanswered:
+                self._receivable = _LEAVING
+                events.append((Unbinding(), frame, None))
+            else:
+                self._agree_to_unbind(events)
             return
         if command_id in BIND_STATES:
             self._enter(BindState.BINDING)
         if command_id not in UNANSWERED:
             self.unanswered += 1
         events.append((pdu, frame, None))
+
+    def _agree_to_unbind(self, events: list[Event]) -> None:
+        """The peer has an answer to each of its requests: let it go."""
+        sequence_number, frame = self._leaving
+        self._out.append(HEADER.pack(16, _UNBIND_ID | RESPONSE_BIT, _ROK, sequence_number))
+        self._enter(BindState.CLOSED)
+        events.append((Unbound(), frame, None))
 
     def _serve_response(self, frame: bytes, now: float, events: list[Event]) -> None:
         _, command_id, command_status, sequence_number = HEADER.unpack_from(frame)
@@ -241,6 +325,8 @@ class Session:
                 return
             # A refusal is clear from its header, whatever is wrong behind it.
             pdu = GenericNack(sequence_number, command_status)
+        if command_id == _GENERIC_NACK and command_status == _ROK:
+            pdu.command_status = _UNKNOWN_ERROR  # a nack says no, whatever else it says
         if context is _KEEP_ALIVE:
             self._timers.enquired = inf
         elif context is _UNBIND:
@@ -373,6 +459,9 @@ class Session:
         events: list[Event] = []
         if self.state is BindState.CLOSED:
             return events
+        if self._heard:
+            self._heard = False
+            self._timers.heard = now
         for sequence_number, (command_id, context, _) in self.window.expire(now):
             events.append((RequestTimedOut(command_id, sequence_number), b"", context))
         duty = timers.due(self._timer_settings, self._timers, now, bound=self.bound)
@@ -384,6 +473,15 @@ class Session:
         elif duty is not Duty.NOTHING:
             self._lose(events, duty.value)
         return events
+
+    def stand(self, now: float) -> None:
+        """The transport stands only now: the timers run from here."""
+        self._timers = Timers(opened=now, heard=now, useful=now)
+
+    def excuse_silence(self, now: float) -> None:
+        """The owner does not read from the peer: its silence says nothing."""
+        self._timers.heard = now
+        self._timers.enquired = inf
 
     def next_deadline(self) -> float:
         """The time by which :meth:`tick` wants to be called."""

@@ -48,8 +48,14 @@ class Clock(Protocol):
 class Wire(asyncio.Transport):
     """Carries octets between a connection of the gateway and its peer; after its close it drops them."""
 
-    def __init__(self, connection: Connection, peer: Peer, loop: Clock) -> None:
-        super().__init__({"peername": ("192.0.2.1", 1234)})
+    def __init__(
+        self,
+        connection: Connection,
+        peer: Peer,
+        loop: Clock,
+        peername: tuple[object, ...] | None = ("192.0.2.1", 1234),
+    ) -> None:
+        super().__init__({"peername": peername})
         self.connection = connection
         self.reading = True
         self.closing = False
@@ -175,8 +181,6 @@ class ApplicationPeer(Peer):
 
 class CarrierPeer(Peer):
     """A carrier's message centre; grants the bind."""
-
-    bind_request: Final = BindTransceiver(system_id=b"gw")
 
     def __init__(self, loop: Clock, settle: Callable[[], None]) -> None:
         super().__init__(Role.MC, loop, settle)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway import outbox
-from gateway.admission import Admitted, Refusal, expiry
+from gateway.admission import BODY_OCTETS_MAX, Admitted, Refusal, expiry
 from gateway.config import AccountConfig, CarrierConfig, LimitsConfig, NumbersConfig
 from gateway.denials import OWN_RECORDS_BURST
 from protocol.smpp.codes import CommandStatus, TlvTag
@@ -19,6 +19,7 @@ from tests.gateway.peers import submit_sm
 from tests.gateway.world import MOBILE, START_US, UNICOM, World, account, carrier
 
 THING = b"1064812345678"
+PAYLOAD = int(TlvTag.MESSAGE_PAYLOAD)
 Fields = dict[str, Any]
 
 
@@ -27,15 +28,15 @@ def nothing(world: World) -> None:
 
 
 def no_room(world: World) -> None:
-    world.admission.has_room = world.log.has_room = False
+    world.log.has_room = False
 
 
 def draining(world: World) -> None:
     world.admission.draining = True
 
 
-def account_draining(world: World) -> None:
-    world.accounts["hukou"].draining = True
+def too_many_octets(world: World) -> None:
+    world.open_parts.body_octets = BODY_OCTETS_MAX
 
 
 def one_waits(world: World) -> None:
@@ -59,15 +60,21 @@ class Rule(NamedTuple):
     carriers: tuple[CarrierConfig, ...] = ()
 
 
+def payload(text: bytes, data_coding: int = 0) -> Fields:
+    return {"short_message": b"", "data_coding": data_coding, "tlvs": ((PAYLOAD, text),)}
+
+
 SYSERR, FULL = CommandStatus.ESME_RSYSERR, CommandStatus.ESME_RMSGQFUL
 SOURCE_REASON = "source address not allowed for this account"
 NO_MOBILE = "destination is no Chinese mobile number"
+LONG = "the message makes more than 255 parts"
+HEADER = "a message with a user data header does not fit into one part"
 VALIDITY = "validity_period is no SMPP time, or has passed"
 RULES = [
     Rule("no room", SYSERR, "the evidence log has no room on its disk", {}, no_room),
     Rule("draining", SYSERR, "draining", {}, draining),
-    Rule("account draining", SYSERR, "draining", {}, account_draining),
     Rule("open", FULL, "too many open messages", {}, one_waits, limits=LimitsConfig(parts_open_max=1)),
+    Rule("octets", FULL, "the open messages hold too many octets", {}, too_many_octets),
     Rule("outbox", FULL, "too many receipts wait for this account", {}, outbox_full),
     Rule("source", CommandStatus.ESME_RINVSRCADR, SOURCE_REASON, {"source_addr": b"95555"}),
     Rule("empty source", CommandStatus.ESME_RINVSRCADR, SOURCE_REASON, {"source_addr": b""}),
@@ -97,6 +104,33 @@ RULES = [
         "schedule_delivery_time is no SMPP time",
         {"schedule_delivery_time": b"tomorrow"},
     ),
+    Rule("too long", CommandStatus.ESME_RINVMSGLEN, LONG, payload(b"a" * (255 * 153 + 1))),
+    Rule("too many parts", CommandStatus.ESME_RINVMSGLEN, LONG, payload(b"\x4f\x60" * (255 * 67 + 1), 8)),
+    Rule("no header", CommandStatus.ESME_RINVMSGLEN, HEADER, {"short_message": b"", "esm_class": 0x40}),
+    Rule(
+        "header beyond the text",
+        CommandStatus.ESME_RINVMSGLEN,
+        HEADER,
+        {"short_message": b"\5\0\3\1\2", "esm_class": 0x40},
+    ),
+    Rule(
+        "header and 135 octets",
+        CommandStatus.ESME_RINVMSGLEN,
+        HEADER,
+        {"short_message": b"\5\0\3\1\2\1" + b"a" * 135, "esm_class": 0x40, "data_coding": 4},
+    ),
+    Rule(
+        "header and 154 septets",
+        CommandStatus.ESME_RINVMSGLEN,
+        HEADER,
+        {"short_message": b"\5\0\3\1\2\1" + b"a" * 154, "esm_class": 0x40},
+    ),
+    Rule(
+        "header and 60 KB",
+        CommandStatus.ESME_RINVMSGLEN,
+        HEADER,
+        {**payload(b"\5\0\3\1\2\1" + b"a" * 60_000), "esm_class": 0x40},
+    ),
     Rule("validity", CommandStatus.ESME_RINVEXPIRY, VALIDITY, {"validity_period": b"for ever"}),
     Rule("past", CommandStatus.ESME_RINVEXPIRY, VALIDITY, {"validity_period": b"260101000000000+"}),
     Rule(
@@ -108,7 +142,7 @@ RULES = [
         accounts=(account(rate_per_s=1),),
     ),
 ]
-TRANSIENT = {"no room", "draining", "account draining", "open", "outbox", "queue", "rate"}
+TRANSIENT = {"no room", "draining", "open", "octets", "outbox", "queue", "rate"}
 
 
 @pytest.fixture(autouse=True)
@@ -150,13 +184,15 @@ BY_NAME = {rule.name: rule for rule in RULES}
     [
         ("no room", "draining"),
         ("draining", "open"),
-        ("open", "outbox"),
+        ("open", "octets"),
+        ("octets", "outbox"),
         ("outbox", "source"),
         ("source", "landline"),
         ("landline", "queue"),
         ("queue", "schedule"),
         ("schedule", "validity"),
-        ("validity", "rate"),
+        ("validity", "no header"),
+        ("no header", "rate"),
     ],
 )
 def test_of_two_reasons_the_earlier_rule_counts(earlier: str, later: str, sealer: Sealer) -> None:
@@ -202,9 +238,6 @@ def test_where_a_message_goes(
     assert part.destination == destination.removeprefix(b"+86")
 
 
-PAYLOAD = int(TlvTag.MESSAGE_PAYLOAD)
-
-
 @pytest.mark.parametrize(
     ("fields", "units"),
     [
@@ -215,6 +248,9 @@ PAYLOAD = int(TlvTag.MESSAGE_PAYLOAD)
         ({"short_message": b"\x4f\x60" * 70, "data_coding": 8}, 1),
         ({"short_message": b"\x4f\x60" * 71, "data_coding": 8}, 2),
         ({"short_message": b"\5\0\3\1\2\1" + b"a" * 153, "esm_class": 0x40}, 1),  # split already
+        ({"short_message": b"\5\0\3\1\2\1" + b"a" * 134, "esm_class": 0x40, "data_coding": 4}, 1),
+        (payload(b"a" * (255 * 153)), 255),
+        (payload(b"\x4f\x60" * (255 * 67), 8), 255),
         ({"short_message": b"", "data_coding": 8, "tlvs": ((PAYLOAD, b"\x4f\x60" * 300),)}, 5),
     ],
 )
@@ -230,6 +266,7 @@ def test_the_account_is_counted_the_parts_that_the_carrier_will_charge(
 
 
 HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
 
 
 @pytest.mark.parametrize(
@@ -241,6 +278,9 @@ HOUR_US = 3_600_000_000
         (b"000000010000000R", b"000000020000000R", START_US + 3 * HOUR_US),
         (b"260101000000000+", b"000000020000000R", START_US + 2 * HOUR_US),  # a start in the past is now
         (b"000000010000000R", b"", 0),
+        (b"", b"000007000000000R", START_US + 7 * DAY_US),
+        (b"", b"000008000000000R", START_US + 7 * DAY_US),  # nothing is held longer
+        (b"", b"991231235959000+", START_US + 7 * DAY_US),
         (b"", b"260921141320000+", CommandStatus.ESME_RINVEXPIRY),  # this very moment
     ],
 )
@@ -276,3 +316,38 @@ def test_a_submission_refused_for_its_rate_costs_no_rate(sealer: Sealer) -> None
     statuses = [application.ask(submit_sm(MOBILE, **fields)).command_status for fields in ({}, long, {}, {})]
     throttled = CommandStatus.ESME_RTHROTTLED
     assert statuses == [0, throttled, 0, throttled]
+
+
+def test_room_for_evidence_is_asked_of_the_log_though_the_disk_is_at_work(world: World) -> None:
+    application = world.application()
+    application.say(submit_sm(MOBILE))
+    world.turn()
+    assert world.log.busy
+    world.log.has_room = False
+    number = application.say(submit_sm(MOBILE))
+    world.turn()
+    assert application.heard == [SubmitSmResp(number, SYSERR)]
+
+
+def test_parts_that_ended_while_they_waited_take_no_place_in_the_queue(sealer: Sealer) -> None:
+    world = World(sealer, limits=LimitsConfig(carrier_queue_max=3))
+    application = world.application()
+    kept = application.submit(MOBILE)
+    for _ in range(2):
+        application.submit(MOBILE, validity_period=b"000000000500000R")
+    assert application.ask(submit_sm(MOBILE)).command_status == FULL
+    world.wait(600.0)
+    assert [application.ask(submit_sm(MOBILE)).command_status for _ in range(3)] == [0, 0, FULL]
+    assert world.part(kept) is world.dispatch.carriers["cmcc"].queue[0]
+
+
+def test_the_octets_of_bodies_are_counted_while_they_are_held(world: World) -> None:
+    peer, application = world.connect(), world.application()
+    short, long = application.submit(MOBILE), application.submit(MOBILE, short_message=b"a" * 140)
+    held = [len(world.part(message_id).body) for message_id in (short, long)]
+    assert world.open_parts.body_octets == sum(held)
+    first, second = peer.taken()
+    peer.answer(first, b"17")
+    assert world.open_parts.body_octets == held[1]
+    peer.answer(second, command_status=CommandStatus.ESME_RSUBMITFAIL)
+    assert world.open_parts.body_octets == 0

@@ -89,7 +89,8 @@ def test_a_data_sm_is_refused_like_a_submit_sm(
     defaults = {"source_addr": SOURCE, "destination_addr": MOBILE}
     answer = application.ask(DataSm(**{**defaults, **fields}))
     assert (type(answer), answer.command_status) == (DataSmResp, status)
-    assert accepted(world) == []
+    assert (accepted(world), world.kinds) == ([], ["Denied"])
+    assert world.accounts["hukou"].refused == {status: 1}
 
 
 def multi(*destinations: bytes, **fields: Any) -> SubmitMulti:
@@ -131,7 +132,8 @@ def test_a_submit_multi_of_which_nothing_passes_is_refused(
 ) -> None:
     answer = world.application().ask(pdu)
     assert (type(answer), answer.command_status) == (SubmitMultiResp, status)
-    assert accepted(world) == []
+    assert (accepted(world), set(world.kinds)) == ([], {"Denied"})
+    assert world.accounts["hukou"].refused == {status: len(world.kinds)}
 
 
 # -- what became of it -------------------------------------------------------------------------------------
@@ -273,6 +275,38 @@ def test_replace_sm_puts_another_payload_and_another_end(world: World) -> None:
         b"000000000500000R",
         ((0x1401, b"v"), (PAYLOAD, b"longer")),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (b"\x4f\x60" * 10_000, CommandStatus.ESME_RREPLACEFAIL),  # with what is kept: more than 64 KiB
+        (b"a" * 60_000, CommandStatus.ESME_RINVMSGLEN),
+    ],
+)
+def test_replace_sm_that_makes_no_message_changes_nothing_and_the_session_lives(
+    text: bytes, status: CommandStatus, world: World
+) -> None:
+    application = world.application()
+    message_id = application.submit(MOBILE, data_coding=8, tlvs=((0x1401, b"v" * 60_000),))
+    body = world.part(message_id).body
+    wish = ReplaceSm(message_id=message_id, source_addr=SOURCE, tlvs=((PAYLOAD, text),))
+    assert application.ask(wish).command_status == status
+    assert (world.part(message_id).body, world.kinds) == (body, ["Accepted"])
+    assert isinstance(application.ask(EnquireLink()), EnquireLinkResp)
+
+
+def test_what_the_carrier_may_have_is_neither_cancelled_nor_replaced(sealer: Sealer) -> None:
+    world = World(sealer, accounts=(account(uncertain="resend"),))
+    application = world.application()
+    message_id = application.submit(MOBILE)
+    uncertain(world)
+    assert world.part(message_id).state == QUEUED
+    for pdu, status in (
+        (CancelSm(message_id=message_id, source_addr=SOURCE), CommandStatus.ESME_RCANCELFAIL),
+        (ReplaceSm(message_id=message_id, source_addr=SOURCE), CommandStatus.ESME_RREPLACEFAIL),
+    ):
+        assert application.ask(pdu).command_status == status
 
 
 def test_cancel_sm_without_an_id_takes_back_all_between_two_addresses(sealer: Sealer) -> None:

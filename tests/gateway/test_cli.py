@@ -176,8 +176,8 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
 
 ASKED: list[tuple[list[str], str, dict[str, Any]]] = [
     (["status"], "status", {}),
-    (["drain"], "drain", {}),
-    (["resume"], "resume", {}),
+    (["drain"], "drain", {"who": "wang"}),
+    (["resume"], "resume", {"who": "wang"}),
     (["uncertain", "list"], "uncertain_list", {"limit": 100}),
     (["uncertain", "list", "--limit", "5"], "uncertain_list", {"limit": 5}),
     (

@@ -107,6 +107,18 @@ def refused(directory: Path, content: bytes) -> str:
     return message.removeprefix(f"{path}: ")
 
 
+@pytest.mark.parametrize("host", ["smsc.example", "10.1.2.3", "::1", "2001:db8::7", "fe80::1%eth0"])
+def test_hosts_are_names_and_addresses(directory: Path, host: str) -> None:
+    config = loaded(directory, SHORTEST.replace('"127.0.0.1"', f'"{host}"'))
+    assert config.carriers[0].host == host
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(directory: Path) -> None:
+    path = directory / "gw.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + SHORTEST.encode())
+    assert load(path).carriers[0].name == "cmcc"
+
+
 def test_the_fixed_keys(directory: Path) -> None:
     config = loaded(directory, FIXED)
     account, carrier = config.accounts[0], config.carriers[0]
@@ -238,6 +250,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("12775", "true", "carrier[cmcc].port: allowed is a whole number from 1 to 65535, not true"),
     ('"mobile"', '"cmcc"', "carrier[cmcc].network: allowed is one of mobile, unicom, telecom, broadnet, not 'cmcc'"),
     ('"127.0.0.1"', '"a host"', "carrier[cmcc].host: allowed is a host name or an IP address, without port, not 'a host'"),
+    ('"127.0.0.1"', '"127.0.0.1:12775"', "carrier[cmcc].host: allowed is a host name or an IP address, without port, not '127.0.0.1:12775'"),
     ('"gw"', '"sixteen_letters_"', f"carrier[cmcc].system_id: allowed is {SYSTEM_ID}, not 'sixteen_letters_'"),
     (HUKOU, HUKOU + 'rate_per_s = 0\n', f"account[hukou].rate_per_s: allowed is {RATE}, not 0"),
     (HUKOU, HUKOU + 'burst = 0\n', f"account[hukou].burst: allowed is {RATE}, not 0"),

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.account import Account
 from gateway.carrier import Carrier
-from gateway.correlation import Correlation, WaitingReceipt
+from gateway.correlation import Correlation, WaitingReceipt, receipt_in
 from gateway.message import DISPATCHED, FINAL, SENT, UNCERTAIN, Part
 from protocol.smpp.codes import MessageState, TlvTag
 from protocol.smpp.pdu import DataSm, DataSmResp, DeliverSm
@@ -254,6 +254,92 @@ def test_a_part_taken_without_an_id_is_found_by_its_number(world: World) -> None
     peer.deliver(receipt(b"17", MOBILE))
     assert states(world, [late, early]) == [FINAL, FINAL]
     assert world.dispatch.carriers["cmcc"].correlation.uncertain == 0
+
+
+def test_a_receipt_speaks_of_no_part_that_was_accepted_after_it_came(world: World) -> None:
+    peer, application = world.connect(), world.application()
+    peer.deliver(receipt(b"17", MOBILE))
+    peer.deliver(receipt(b"18", MOBILE_2))
+    world.wait(3600.0)
+    ids = [application.submit(MOBILE), application.submit(MOBILE_2)]
+    first, _ = peer.taken()
+    peer.answer(first, b"17")  # the carrier uses its ids again
+    peer.cut()
+    assert states(world, ids) == [SENT, UNCERTAIN]
+    assert (matches(world), application.reports()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("submit_date", "state"),
+    [  # the part is accepted at 22:23:20
+        (b"2609212223", FINAL),
+        (b"2609212221", FINAL),  # the carrier's clock is two minutes behind
+        (b"2609212220", UNCERTAIN),
+        (b"260921222021", FINAL),
+        (b"260921222020", UNCERTAIN),
+        (b"2609222223", FINAL),  # tomorrow: of that clock nothing is known
+        (b"0000000000", FINAL),
+        (b"", FINAL),
+    ],
+)
+@pytest.mark.parametrize("early", [False, True], ids=["after the cut", "before it"])
+def test_a_receipt_of_what_was_submitted_earlier_is_of_another_part(
+    submit_date: bytes, state: int, early: bool, world: World
+) -> None:
+    peer, application = world.connect(), world.application()
+    world.wait(600.0)
+    message_id = application.submit(MOBILE)
+    text = b"id:17 submit date:%b stat:DELIVRD" % submit_date
+    told = DeliverSm(source_addr=MOBILE, destination_addr=SOURCE, esm_class=4, short_message=text)
+    if early:
+        peer.deliver(told)
+        peer.cut()
+    else:
+        peer.cut()
+        world.connect().deliver(told)
+    assert world.part(message_id).state == state
+
+
+def test_a_sweep_looks_at_the_links_only_where_a_receipt_waits_for_the_number(world: World) -> None:
+    peer, _ = uncertain_to(world, MOBILE, MOBILE_2, MOBILE_2)
+    peer.deliver(receipt(b"17", MOBILE_2))
+    asked: list[Part] = []
+
+    def in_flight() -> list[Part]:
+        asked.append(part)
+        return []
+
+    correlation = world.dispatch.carriers["cmcc"].correlation
+    for part in world.open_parts.open.values():
+        assert correlation.waiting_for_unnamed(part, in_flight) == []
+    assert asked == []  # to MOBILE none waits, and to MOBILE_2 there are two parts
+
+
+# -- a carrier's words -------------------------------------------------------------------------------------
+
+
+def test_of_a_carriers_words_no_more_is_kept_than_has_a_meaning(world: World) -> None:
+    peer, application = world.connect(), world.application()
+    message_id = application.submit(MOBILE)
+    peer.take_one(b"7" * 64)
+    words = b"id:%b sub:%b dlvrd:%b submit date:%b done date:%b stat:%b err:%b text:%b" % (
+        *(b"7" * octets for octets in (64, 9, 9, 33, 33)),
+        b"S" * 17,
+        b"9" * 60_000,
+        b"the text",
+    )
+    told = DeliverSm(
+        source_addr=MOBILE,
+        destination_addr=SOURCE,
+        esm_class=4,
+        tlvs=((int(TlvTag.MESSAGE_PAYLOAD), words),),
+    )
+    assert receipt_in(told) == Receipt(
+        b"7" * 64, b"S" * 16, b"9" * 8, b"7" * 32, b"7" * 32, b"7" * 8, b"7" * 8, b"", 5
+    )
+    peer.deliver(told)
+    assert len(world.log.entries[-1]) < 60_000 + 1000
+    assert application.reports() == [(message_id, MessageState.UNDELIVERABLE, b"9" * 8)]
 
 
 # -- the index alone ---------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ import pytest
 from gateway.dispatch import QUEUE_SOFT_MIN
 from gateway.message import Part
 from protocol.smpp.codes import CommandStatus
+from protocol.smpp.pdu import CancelSm
 from storage import records
 from storage.seal import Sealer
-from tests.gateway.peers import CarrierPeer, submit_sm
+from tests.gateway.peers import SOURCE, CarrierPeer, submit_sm
 from tests.gateway.world import MOBILE, MOBILE_2, START_S, UNICOM, World, carrier
 
 
@@ -156,20 +157,44 @@ def test_returned_parts_go_to_the_head_of_the_queue_oldest_first(sealer: Sealer)
     assert taken(peer) == [[b"0", b"1"]]
 
 
-def test_applications_are_slowed_down_only_behind_a_carrier_that_moves(world: World) -> None:
-    at = world.dispatch.carriers["cmcc"]
-    queue: list[Part | None] = [None] * (QUEUE_SOFT_MIN + 1)
-    for window_bound, answered_per_s, waiting, pressed in [
-        (True, 500.0, QUEUE_SOFT_MIN + 1, True),
-        (True, 500.0, QUEUE_SOFT_MIN, False),
-        (True, 0.0, QUEUE_SOFT_MIN + 1, False),  # it does not answer at all
-        (False, 500.0, QUEUE_SOFT_MIN + 1, False),  # its rate holds it, not its window
-        (True, 4_000.0, QUEUE_SOFT_MIN + 1, False),  # a quarter of a second is more
-    ]:
-        at.window_bound, at.answered_per_s = window_bound, answered_per_s
-        at.queue.clear()
-        at.queue.extend(queue[:waiting])  # type: ignore[arg-type]
-        assert world.dispatch.pressed() is pressed
+@pytest.mark.parametrize(
+    ("window_bound", "answered_per_s", "waiting", "others_per_s", "pressed"),
+    [
+        (True, 2_000.0, QUEUE_SOFT_MIN + 1, 0.0, True),
+        (True, 2_000.0, QUEUE_SOFT_MIN, 0.0, False),
+        (True, 4_000.0, 401, 0.0, True),  # more than a tenth of a second
+        (True, 4_000.0, 400, 0.0, False),
+        (False, 2_000.0, QUEUE_SOFT_MIN + 1, 0.0, False),  # its rate holds it, not its window
+        (True, 2.0, 100_000, 0.0, False),  # it is slow by itself
+        (True, 999.0, 100_000, 0.0, False),
+        (True, 0.0, 100_000, 0.0, False),  # it does not answer at all
+        (True, 2_000.0, QUEUE_SOFT_MIN + 1, 2_000.0, True),
+        (True, 2_000.0, QUEUE_SOFT_MIN + 1, 2_001.0, False),  # most of the traffic is elsewhere
+    ],
+)
+def test_applications_are_slowed_down_only_when_the_gateway_itself_is_behind(
+    window_bound: bool,
+    answered_per_s: float,
+    waiting: int,
+    others_per_s: float,
+    pressed: bool,
+    sealer: Sealer,
+) -> None:
+    world = World(sealer, carriers=(carrier("cmcc"), carrier("cucc", "unicom")))
+    behind, other = world.dispatch.carriers.values()
+    queue: list[Part | None] = [None] * waiting
+    behind.queue.extend(queue)  # type: ignore[arg-type]
+    behind.window_bound, behind.answered_per_s = window_bound, answered_per_s
+    other.answered_per_s = others_per_s
+    assert world.dispatch.pressed() is pressed
+
+
+def test_a_cancelled_part_leaves_the_queue_of_a_carrier_that_is_down(world: World) -> None:
+    application = world.application()
+    message_id = application.submit(MOBILE)
+    kept = application.submit(MOBILE_2)
+    application.ask(CancelSm(message_id=message_id, source_addr=SOURCE))
+    assert list(world.dispatch.carriers["cmcc"].queue) == [world.part(kept)]
 
 
 def test_an_intent_names_carrier_link_and_parts(sealer: Sealer) -> None:

@@ -1,11 +1,8 @@
-"""Counts by bucket, and what is read out of them."""
+"""Counts by bucket."""
 
 import math
-from bisect import bisect_left
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway.histogram import BOUNDS_S, Histogram
 
@@ -39,48 +36,3 @@ def test_the_bucket_of_a_duration(seconds: float, le: str) -> None:
     assert first == le
     assert buckets[-1] == ("+Inf", 1)
     assert (histogram.count, histogram.sum_s) == (1, seconds)
-
-
-@given(st.lists(st.floats(0, 1000)))
-def test_observe_many_is_observe_many_times(durations_s: list[float]) -> None:
-    one, many = Histogram(), Histogram()
-    for seconds in durations_s:
-        one.observe(seconds)
-    many.observe_many(durations_s)
-    assert one.buckets() == many.buckets()
-    assert one.count == many.count == len(durations_s)
-    assert one.sum_s == pytest.approx(many.sum_s)
-
-
-@pytest.mark.parametrize(
-    ("durations_s", "q", "expected"),
-    [
-        ([0.0015] * 10, 1.0, 0.002),
-        ([0.0015] * 10, 0.5, 0.0015),  # interpolated in (0.001, 0.002]
-        ([0.0015] * 10, 0.0, 0.001),
-        ([0.0015] * 99 + [3.0], 0.99, 0.002),
-        ([0.0015] * 99 + [3.0], 0.995, 3.5),  # half way into (2, 5]
-        ([0.000001], 0.5, 0.000005),  # the first bucket begins at 0
-        ([1000.0], 0.5, 100.0),  # above the last bound there is nothing to interpolate
-    ],
-)
-def test_quantile(durations_s: list[float], q: float, expected: float) -> None:
-    histogram = Histogram()
-    histogram.observe_many(durations_s)
-    assert histogram.quantile(q) == pytest.approx(expected)
-
-
-@given(st.lists(st.floats(0, 100), min_size=1), st.floats(0, 1))
-def test_a_quantile_lies_in_the_bucket_of_the_true_one(durations_s: list[float], q: float) -> None:
-    histogram = Histogram()
-    histogram.observe_many(durations_s)
-    true = sorted(durations_s)[max(0, math.ceil(q * len(durations_s)) - 1)]
-    upper = BOUNDS_S[bisect_left(BOUNDS_S, true)]
-    lower = BOUNDS_S[bisect_left(BOUNDS_S, true) - 1] if true > BOUNDS_S[0] else 0.0
-    assert lower <= histogram.quantile(q) <= upper * 1.000001
-
-
-def test_a_quantile_of_nothing_is_no_number() -> None:
-    assert math.isnan(Histogram().quantile(0.5))
-    with pytest.raises(AssertionError):
-        Histogram().quantile(99)

@@ -26,9 +26,9 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
         (lambda n: n.ready("2 of 2 links bound"), "READY=1\nSTATUS=2 of 2 links bound"),
         (lambda n: n.stopping("draining"), "STOPPING=1\nSTATUS=draining"),
         (lambda n: n.watchdog(), "WATCHDOG=1"),
-        (lambda n: n.status("移动: 已连接"), "STATUS=移动: 已连接"),
-        (lambda n: n.status("two\nlines READY=1"), "STATUS=two lines READY=1"),
-        (lambda n: n.status("x" * 1000), "STATUS=" + "x" * 256),
+        (lambda n: n.ready("移动: 已连接"), "READY=1\nSTATUS=移动: 已连接"),
+        (lambda n: n.ready("two\nlines READY=1"), "READY=1\nSTATUS=two lines READY=1"),
+        (lambda n: n.stopping("x" * 1000), "STOPPING=1\nSTATUS=" + "x" * 256),
     ],
 )
 def test_messages(systemd: tuple[socket.socket, str], say: Callable[[Notifier], bool], message: str) -> None:
@@ -39,30 +39,10 @@ def test_messages(systemd: tuple[socket.socket, str], say: Callable[[Notifier], 
     notifier.close()
 
 
-def test_a_reload_carries_its_time(systemd: tuple[socket.socket, str]) -> None:
-    receiver, name = systemd
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": name}, 1)
-    times = []
-    for _ in range(2):
-        assert notifier.reloading() is True
-        reloading, monotonic = receiver.recv(4096).decode().split("\n")
-        assert reloading == "RELOADING=1"
-        key, _, microseconds = monotonic.partition("=")
-        assert key == "MONOTONIC_USEC"
-        times.append(int(microseconds))
-    assert times == sorted(times)
-    notifier.close()
-
-
 def test_nobody_is_told_where_nobody_asks(tmp_path: Path) -> None:
     for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "gone")}):
         notifier = Notifier.from_environment(environment, 1)
-        assert (notifier.ready("x"), notifier.watchdog(), notifier.reloading(), notifier.stopping("x")) == (
-            False,
-            False,
-            False,
-            False,
-        )
+        assert (notifier.ready("x"), notifier.watchdog(), notifier.stopping("x")) == (False, False, False)
         notifier.close()
 
 

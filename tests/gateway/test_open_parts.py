@@ -98,7 +98,7 @@ def test_a_part_passes_through_its_states(case: Case) -> None:
     assert (part.state, part.attempts, part.body) == (case.state, case.attempts, case.body)
     found = [name for name in (b"17", b"18") if at.correlation.find(Receipt(name), (MOBILE,))[0] is part]
     assert tuple(found) == case.ids
-    assert (at.correlation.find_unnamed((MOBILE,), list) is part) == case.unnamed
+    assert (at.correlation.find_unnamed(Receipt(b"99"), (MOBILE,), list) is part) == case.unnamed
     assert (at.correlation.uncertain_parts() == [part], at.correlation.uncertain) == (
         case.uncertain,
         int(case.uncertain),
@@ -160,3 +160,18 @@ def test_a_forgotten_part_leaves_an_id_that_is_in_use_again(monkeypatch: pytest.
     finished(parts, last)
     assert parts.get(4) is None
     assert at.correlation.find(Receipt(b"17"), (MOBILE,)) == (new, "exact")
+
+
+def test_a_late_answer_to_a_forgotten_part_teaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FINISHED_MAX", 1)
+    at = Carrier(carrier(), 1000, 0.0)
+    parts = OpenParts()
+    for number in (4, 5):
+        part = new_part(number, at)
+        parts.add(part)
+        dispatched(parts, part)
+        finished(parts, part)
+        if number == 4:
+            forgotten = part
+    sent(parts, forgotten)
+    assert len(at.correlation) == 0

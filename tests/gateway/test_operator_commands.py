@@ -113,12 +113,20 @@ def test_a_decision_that_is_not_clear_changes_nothing(
 
 
 def test_draining_refuses_what_is_new_and_ends_with_resume(desk: Desk) -> None:
-    assert desk.ask("drain") == {"draining": True, "open_parts": 2}
+    assert desk.ask("drain", who="zhang") == {"draining": True, "open_parts": 2}
     assert desk.application.ask(submit_sm(MOBILE)).command_status == CommandStatus.ESME_RSYSERR
     assert desk.ask("resume") == {"draining": False}
     assert desk.application.ask(submit_sm(MOBILE)).command_status == CommandStatus.ESME_ROK
     actions = [record for record in desk.world.log.read() if isinstance(record, records.OperatorAction)]
-    assert [action.action for action in actions] == ["drain", "resume"]
+    assert [(action.who, action.action) for action in actions] == [("zhang", "drain"), ("", "resume")]
+
+
+@pytest.mark.parametrize("command", ["drain", "resume"])
+def test_an_argument_that_nobody_knows_steers_nothing(command: str, desk: Desk) -> None:
+    desk.world.admission.draining = before = command == "resume"
+    with pytest.raises(CommandError, match="unknown field `link`"):
+        desk.ask(command, link="cmcc#0")
+    assert desk.world.admission.draining is before
 
 
 def test_the_status_counts_what_there_is(desk: Desk) -> None:

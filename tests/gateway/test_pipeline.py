@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN
+from gateway.pipeline import ATTEMPTS_MAX, RESEND_WAITS_S
 from protocol.smpp.codec import HEADER
 from protocol.smpp.codes import CommandStatus, MessageState
 from protocol.smpp.pdu import DeliverSm, DeliverSmResp, GenericNack, SubmitSm, SubmitSmResp
@@ -195,11 +196,42 @@ def test_an_unanswered_part_waits_or_is_sent_again_as_its_account_wishes(
     if lose is not lose_by_time:
         assert {world.part(each).state for each in ids} == {UNCERTAIN if uncertain == "wait" else QUEUED}
         peer = world.connect()
+    assert peer.taken() == []  # it rests before it is sent again
+    world.wait(1.0)
     resent = [request.destination_addr for request in peer.taken()]
     assert resent == ([] if uncertain == "wait" else [MOBILE, MOBILE_2])
     lost = [record for record in world.log.read() if isinstance(record, records.Uncertain)]
     assert sum(len(record.numbers) for record in lost) == 2  # one record for a link that was lost
     assert len(lost) == (2 if lose is lose_by_time else 1)
+
+
+def test_a_part_is_sent_again_by_itself_only_so_often_and_after_growing_rests(sealer: Sealer) -> None:
+    world = World(sealer, accounts=(account(uncertain="resend"),))
+    peer, application = world.connect(), world.application()
+    message_id = application.submit(MOBILE)
+    for rest_s in RESEND_WAITS_S:
+        assert len(peer.taken()) == 1
+        peer.cut()
+        peer = world.connect()
+        world.wait(rest_s / 2)
+        assert (peer.taken(), world.part(message_id).state) == ([], QUEUED)
+        world.wait(rest_s / 2)
+    assert len(peer.taken()) == 1
+    peer.cut()
+    assert (world.part(message_id).attempts, world.part(message_id).state) == (ATTEMPTS_MAX, UNCERTAIN)
+    found = World(
+        sealer,
+        accounts=(account(uncertain="resend"),),
+        found=world.log.entries,
+        now=world.turns.now,
+    )
+    for each in (world, found):
+        if each is found:
+            assert each.restore() == []
+            each.pipeline.resend_as_configured()
+        peer = each.connect()
+        each.wait(60.0)
+        assert (peer.taken(), each.part(message_id).state) == ([], UNCERTAIN)
 
 
 class Earlier(NamedTuple):
@@ -229,6 +261,7 @@ def test_a_late_answer_to_an_earlier_attempt_speaks_for_no_other(case: Earlier, 
     message_id = application.submit(MOBILE)
     (first,) = peer.taken()
     world.wait(10.0)
+    world.wait(1.0)
     (second,) = peer.taken()
     start = len(world.kinds)
     peer.answer(first, case.pdu.message_id, case.pdu.command_status)
@@ -261,7 +294,8 @@ def test_a_late_answer_keeps_a_part_from_leaving_whose_intent_is_at_the_disk(
     peer, application = world.connect(), world.application()
     message_id = application.submit(MOBILE)
     (first,) = peer.taken()
-    world.tick(10.0)
+    world.wait(10.0)
+    world.tick(1.0)
     world.turn()
     assert world.part(message_id).state == DISPATCHED
     peer.respond(first, body=b"17\0")

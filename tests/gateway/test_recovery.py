@@ -7,20 +7,27 @@ to know the same: the parts, where they wait, by which ids they are known, and w
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
 import pytest
 
 from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN, Part
+from gateway.pipeline import NO_SESSION
 from gateway.recovery import Fold
+from gateway.upkeep import REFILL_RETRY_S
+from protocol.smpp.codec import encode
 from protocol.smpp.codes import MessageState
+from protocol.smpp.pdu import DataSm, EnquireLink
 from storage import records
 from storage.seal import Sealer
 from tests.gateway.histories import HISTORIES, History
-from tests.gateway.peers import receipt
+from tests.gateway.peers import SOURCE, receipt
 from tests.gateway.world import MOBILE, World
+from tests.gateway.world import account as account_config
 from tests.gateway.world import carrier as carrier_config
 
 Knowledge = dict[str, Any]
@@ -51,7 +58,9 @@ def knowledge_of_places(world: World) -> Knowledge:
     known: Knowledge = {}
     for carrier in world.dispatch.carriers.values():
         correlation = carrier.correlation
-        waiting = [part.number for part in (*carrier.queue, *carrier.returned) if part.state == QUEUED]
+        resting = (part for _, _, part in carrier.resting)
+        held = (*carrier.queue, *carrier.returned, *resting)
+        waiting = [part.number for part in held if part.state == QUEUED]
         known[f"queue of {carrier.name}"] = sorted(waiting)
         known[f"uncertain at {carrier.name}"] = sorted(part.number for part in correlation.uncertain_parts())
         known[f"ids of {carrier.name}"] = {key: part.number for key, part in correlation._by_id.items()}
@@ -122,7 +131,7 @@ def test_a_restart_rebuilds_the_reports_octet_by_octet(history: History, sealer:
     for _, witness, world in crashes(history, sealer):
         world.restore()
         for account in world.accounts.values():
-            for report in world.rebuilder.rebuild(account, account.outbox.next_behind(1000)):
+            for report in world.rebuilder.rebuild(account, account.outbox.next_behind(1000)).reports:
                 assert (report.body, report.tlvs_at) == witness.bodies[report.index]
                 rebuilt.add(report.index)
     assert rebuilt == set(witness.bodies)
@@ -143,7 +152,7 @@ def test_a_restart_goes_on_and_ends_every_part_once(history: History, sealer: Se
         waiting = [
             part.number
             for carrier in world.dispatch.carriers.values()
-            for part in (*carrier.queue, *carrier.returned)
+            for part in (*carrier.queue, *carrier.returned, *(part for _, _, part in carrier.resting))
             if part.state == QUEUED
         ]
         assert sorted(waiting) == [part.number for part in parts_of(world) if part.state == QUEUED]
@@ -235,3 +244,67 @@ def test_what_was_queued_for_a_carrier_that_is_gone_ends_when_there_is_no_other_
     application = after.application()
     after.wait(1.0)
     assert application.reports() == [(message_id, MessageState.UNDELIVERABLE, b"000")]
+
+
+# -- reports that are read back ----------------------------------------------------------------------------
+
+
+def owed_to_nobody(sealer: Sealer) -> World:
+    """A gateway that found one report whose application is away."""
+    before = World(sealer)
+    application, peer = before.application(bind="transmitter"), before.connect()
+    application.submit(MOBILE)
+    peer.take_one(b"17")
+    peer.deliver(receipt(b"17", MOBILE))
+    return before
+
+
+def test_a_record_of_which_no_report_can_be_made_is_given_up(sealer: Sealer) -> None:
+    log = owed_to_nobody(sealer).log.entries
+    long_address = encode(DataSm(source_addr=b"1" * 30, destination_addr=SOURCE))
+    contents = [  # of three replies
+        sealer.seal(len(log) + 1, long_address),
+        sealer.seal(len(log) + 2, encode(EnquireLink())),
+        sealer.seal(1, long_address),  # does not open where it stands
+    ]
+    log += [records.encode(records.Reply(1, "hukou", "cmcc", 0, bytes(16), content)) for content in contents]
+    world = World(sealer, found=log)
+    world.restore()
+    world.wait(1.0)
+    given_up = [record for record in world.log.read(len(log) + 1) if isinstance(record, records.Reported)]
+    assert [record.record for record in given_up] == [len(log) - 2, len(log) - 1, len(log)]
+    assert {record.session for record in given_up} == {NO_SESSION}
+    assert len(world.application().reports()) == 1
+    again = World(sealer, found=world.log.entries)
+    again.restore()
+    assert again.fold.unreported == {}
+
+
+def test_what_cannot_be_read_now_is_read_later(sealer: Sealer, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(sealer, found=owed_to_nobody(sealer).log.entries)
+    world.restore()
+
+    def submit(*_: object) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(OSError(errno.EMFILE, "too many open files"))
+        return future
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.upkeep._threads, "submit", submit)
+        world.wait(0.0)
+    application = world.application()
+    assert application.reports() == []
+    world.wait(REFILL_RETRY_S)
+    world.wait(0.0)
+    assert len(application.reports()) == 1
+
+
+def test_what_an_account_is_owed_is_kept_while_it_is_not_configured(sealer: Sealer) -> None:
+    before = owed_to_nobody(sealer)
+    world = World(sealer, accounts=(account_config("jiaoguan", "95555"),), found=before.log.entries)
+    world.upkeep._accounts = {**world.accounts, "hukou": before.accounts["hukou"]}
+    world.wait(1.0)
+    accepted = before.accounts["hukou"].outbox.oldest_needed()
+    assert world.commitment.low_water == accepted
+    world.wait(24 * 3600.0 * 31)
+    assert records.decode(world.log.entries[-1]).__class__ is records.Reported

@@ -238,3 +238,26 @@ def test_a_reply_that_came_as_data_sm_goes_on_as_deliver_sm(world: World) -> Non
     assert heard == DeliverSm(
         heard.sequence_number, source_addr=MOBILE, destination_addr=SOURCE, data_coding=4, tlvs=tlvs
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"source_addr": b"1" * 20}, CommandStatus.ESME_ROK),
+        ({"source_addr": b"1" * 21}, CommandStatus.ESME_RINVSRCADR),
+        ({"destination_addr": SOURCE + b"1" * 13}, CommandStatus.ESME_RINVDSTADR),
+        ({"tlvs": ((PAYLOAD, bytes(65_480)),)}, CommandStatus.ESME_ROK),
+        ({"tlvs": ((PAYLOAD, bytes(65_487)),)}, CommandStatus.ESME_RINVMSGLEN),
+    ],
+)
+def test_a_reply_that_no_deliver_sm_can_carry_is_refused_and_leaves_no_record(
+    fields: dict[str, Any], status: int, world: World
+) -> None:
+    peer, application = world.connect(), world.application()
+    before = len(world.log.entries)
+    fits = status == CommandStatus.ESME_ROK
+    answer = peer.ask(DataSm(**{"source_addr": MOBILE, "destination_addr": SOURCE, **fields}))
+    assert answer.command_status == status
+    assert len(application.take(DeliverSm)) == fits
+    assert len(world.log.entries) == before + fits
+    assert world.pipeline.refused_replies == (not fits)

@@ -186,6 +186,9 @@ class SameThread(ThreadPoolExecutor):
 class OpenListener(Listener):
     """Grants every bind of a known account at once: passwords have their own tests."""
 
+    def unwelcome(self, address: str) -> str:
+        return ""
+
     def bind(self, application: Any, request: BindRequest) -> None:
         application.name = request.system_id.decode()
         application.accept(self.accounts[application.name], request)
@@ -254,7 +257,12 @@ class World:
             for config in (tuple(carriers) or (carrier(),))
         )
         self.admission = Admission(
-            self.dispatch, self.open_parts, PLAN, self.limits, numbers or NumbersConfig()
+            cast(EvidenceLog, self.log),
+            self.dispatch,
+            self.open_parts,
+            PLAN,
+            self.limits,
+            numbers or NumbersConfig(),
         )
         self.message_ids = MessageIds(IDENTITY)
         self.commitment = Commitment(
@@ -263,7 +271,6 @@ class World:
             cast(EvidenceLog, self.log),
             self.open_parts,
             self.dispatch,
-            self.admission,
         )
         self.pipeline = Pipeline(
             self.turns,
@@ -293,7 +300,7 @@ class World:
             cast(EvidenceLog, self.log),
             self.open_parts,
             self.accounts,
-            self.dispatch,
+            self.dispatch.carriers,
             self.commitment,
             self.pipeline,
             self.listener,
@@ -336,11 +343,8 @@ class World:
         """A carrier to which the link of that index has bound; what led there is on disk."""
         link = self.dispatch.carriers[name].links[index]
         peer = CarrierPeer(self.loop, self.settle)
-        connection = link._make_connection()
-        self._connect(peer, connection)
         link.state = "connecting"
-        connection.session.bind(peer.bind_request, self.turns.now)
-        connection.flush()
+        self._connect(peer, link._make_connection())
         self.settle()
         assert link.state == "bound"
         return peer

@@ -153,6 +153,27 @@ def test_a_peer_that_never_reads(world: World) -> None:
             other.unbind()
 
 
+@pytest.mark.usefixtures("honest")
+def test_a_peer_that_never_reads_and_takes_its_time(world: World) -> None:
+    """Small writes with a pause between: each has a turn of its own, and none is answered for ever."""
+    with Application(world.port) as application:
+        assert application.bind(BindTransmitter) == ROK
+        before_mib = world.rss_mib()
+        application.socket.setblocking(False)
+        chunk = encode(EnquireLink(7)) * 1024
+        sent = 0
+        stalled_since = time.monotonic()
+        while time.monotonic() - stalled_since < 0.5:
+            try:
+                sent += application.socket.send(chunk[sent % len(chunk) :])
+                stalled_since = time.monotonic()
+            except BlockingIOError:
+                pass
+            time.sleep(0.001)
+            assert sent < 64 << 20, "the gateway reads on and on"
+        assert world.rss_mib() - before_mib < 16
+
+
 def test_receipts_find_their_way_round_a_session_that_never_reads(world: World) -> None:
     with Application(world.port) as deaf, Application(world.port) as other:
         assert deaf.bind(BindReceiver) == ROK

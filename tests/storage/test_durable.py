@@ -30,6 +30,9 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
 
 FAILURES = [
+    ("open", errno.ENOSPC, NoRoom, ["file"]),
+    ("open", errno.EDQUOT, NoRoom, ["file"]),
+    ("open", errno.EMFILE, DurabilityLost, ["file"]),
     ("pwritev", errno.ENOSPC, NoRoom, ["file"]),
     ("pwritev", errno.EDQUOT, NoRoom, ["file"]),
     ("pwritev", errno.EIO, DurabilityLost, ["file"]),

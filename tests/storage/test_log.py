@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from storage.durable import Disk
+from storage.durable import DISK, Disk
 from storage.errors import DurabilityLost, LogInUse, LogRefused, NoRoom
 from storage.keys import Keyring
 from storage.records import KeyOpened, decode
 from storage.seal import Sealer, next_midnight_us
 from storage.segment import SEGMENT_HEADER_OCTETS, SegmentReader, segment_paths
+from storage.spare import Spares
 from tests.storage.scaffold import MIB, NOON_US, FailingDisk, LogDriver, eventually, record, recovered, stored
 
 
@@ -171,11 +172,8 @@ def test_a_key_that_has_no_room_at_midnight_waits(tmp_path: Path, monkeypatch: p
         driver.write(record(1))
         now_us = next_midnight_us(NOON_US)
 
-        def full(_keyring: Keyring, day: str) -> None:
-            raise NoRoom(day)
-
         with monkeypatch.context() as patch:
-            patch.setattr(Keyring, "new_key", full)
+            patch.setattr(os, "open", opens_nothing_new)
             driver.log.tick()
         assert driver.log.pending == 0
         assert sealer.unseal(9, sealer.seal(9, b"x")) == b"x"
@@ -211,6 +209,16 @@ def test_closing_writes_what_is_pending(tmp_path: Path) -> None:
         driver.log.append(record(2))
     assert driver.durable == []
     assert stored(tmp_path) == [record(1), record(2)]
+
+
+_open = os.open
+
+
+def opens_nothing_new(path: Path, flags: int, mode: int = 0o777) -> int:
+    """os.open where the directory has no room for one more name."""
+    if flags & os.O_CREAT:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return _open(path, flags, mode)
 
 
 class FillingDisk(Disk):
@@ -321,6 +329,15 @@ def test_a_slow_spare_closes_the_door_early(tmp_path: Path, monkeypatch: pytest.
         assert rooms == [True] * 9 + [False]
         held.set()
         assert eventually(lambda: driver.log.has_room)
+
+
+def test_a_directory_without_room_for_a_spare_is_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spares = Spares(tmp_path, MIB, DISK, lambda failure: None)
+    monkeypatch.setattr(os, "open", opens_nothing_new)
+    with pytest.raises(NoRoom, match=r"spare\.part: no disk space for a new file"):
+        spares.make(MIB)
 
 
 def test_a_spare_that_the_disk_fails_on_ends_use(tmp_path: Path) -> None:

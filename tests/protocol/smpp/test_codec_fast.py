@@ -175,11 +175,3 @@ def test_frame_and_pdu_must_belong_together() -> None:
     frame = encode(SubmitSm(1, registered_delivery=1))
     with pytest.raises(AssertionError):
         codec_fast.submit_body_with_registered_delivery(frame, SubmitSm(1, registered_delivery=2), 0)
-
-
-def test_submit_sm_resp_body() -> None:
-    assert codec_fast.submit_sm_resp_body(b"7") == encode_body(SubmitSmResp(1, 0, b"7"))
-    assert codec_fast.submit_sm_resp_body(b"7" * 64) == b"7" * 64 + b"\0"
-    for message_id in (b"7" * 65, b"\0"):
-        with pytest.raises(LocalError):
-            codec_fast.submit_sm_resp_body(message_id)

@@ -32,6 +32,7 @@ from protocol.smpp.session import (
     Event,
     Lost,
     Notice,
+    Unbinding,
     Unbound,
 )
 from protocol.smpp.timers import TimerSettings
@@ -156,10 +157,19 @@ DIALOGUES = [
         "an unbind, and what follows it",
         MC,
         BOUND_TRX,
-        (SUBMIT, Unbind(10), SubmitSm(11)),
-        (SUBMIT, Unbound()),
+        (Unbind(10), SubmitSm(11)),
+        (Unbound(),),
         (UnbindResp(10),),
         CLOSED,
+    ),
+    Dialogue(
+        "an unbind behind a request, and what follows it",
+        MC,
+        BOUND_TRX,
+        (SUBMIT, Unbind(10), SubmitSm(11), EnquireLink(12)),
+        (SUBMIT, Unbinding()),
+        (SubmitSmResp(11, CommandStatus.ESME_RINVBNDSTS), EnquireLinkResp(12)),
+        BOUND_TRX,
     ),
     Dialogue(
         "an unbind before the bind",
@@ -260,10 +270,46 @@ def test_a_peer_that_is_owed_too_much_is_not_served_until_it_is_answered() -> No
     session = session_in(BOUND_TRX, MC, unanswered_max=2)
     session.receive_data(b"".join(encode(SubmitSm(number)) for number in (1, 2, 3, 4)))
     assert len(serve(session)) == 2
-    assert (session.blocked, session.backlog) == (True, True)
+    assert (session.blocked, session.backlog) == (True, False)
+    assert session.buffered == 2 * len(encode(SubmitSm(3)))
     session.respond(SubmitSm.command_id, 1, OK, b"17\0")
+    assert session.backlog
     assert [event[0] for event in serve(session)] == [SubmitSm(3)]
     assert said(session) == [SubmitSmResp(1, message_id=b"17")]
+
+
+def test_responses_and_keep_alives_pass_the_requests_of_a_peer_that_is_owed_too_much() -> None:
+    session = session_in(BOUND_TRX, MC, unanswered_max=1)
+    number = session.send(DELIVER, "report", NOW)
+    said(session)
+    heard = hear(session, SUBMIT, SubmitSm(10), Unbind(11), EnquireLink(12), DeliverSmResp(number))
+    assert notices(heard) == [SUBMIT, DeliverSmResp(number)]
+    assert said(session) == [EnquireLinkResp(12)]
+    session.respond(SUBMIT.command_id, 9, OK, b"17\0")
+    assert notices(serve(session)) == [SubmitSm(10)]
+    session.respond(SUBMIT.command_id, 10, OK, b"18\0")
+    assert notices(serve(session)) == [Unbound()]
+    assert [type(pdu) for pdu in said(session)] == [SubmitSmResp, SubmitSmResp, UnbindResp]
+
+
+def test_octets_that_nobody_could_serve_yet_count_as_heard() -> None:
+    session = session_in(BOUND_TRX, MC, ALL_TIMERS, unanswered_max=0)
+    session.receive_data(encode(SUBMIT)[:5])
+    assert session.tick(NOW + 30) == []
+    assert said(session) == []
+    assert session.tick(NOW + 60) == []
+    assert said(session) == [EnquireLink(1)]
+
+
+def test_an_unbind_is_answered_when_everything_before_it_is() -> None:
+    session = session_in(BOUND_TRX, MC)
+    hear(session, SUBMIT, Unbind(10))
+    assert (said(session), session.backlog, session.bound) == ([], False, True)
+    session.respond(SUBMIT.command_id, 9, OK, b"17\0")
+    assert session.backlog
+    assert notices(serve(session)) == [Unbound()]
+    assert said(session) == [SubmitSmResp(9, message_id=b"17"), UnbindResp(10)]
+    assert session.state is CLOSED
 
 
 def test_the_numbers_wrap_and_skip_a_request_that_is_still_open() -> None:

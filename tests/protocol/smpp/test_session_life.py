@@ -77,6 +77,7 @@ ANSWERS = [
     Answer("refused", SubmitSmResp(2, 0x58), SubmitSmResp(2, 0x58)),
     Answer("refused with an unknown status", SubmitSmResp(2, 0x4FF), SubmitSmResp(2, 0x4FF)),
     Answer("generic_nack completes it", GenericNack(2, 3), GenericNack(2, 3)),
+    Answer("generic_nack that says yes", GenericNack(2, 0), GenericNack(2, 0xFF)),
     Answer("the answer to another question", DeliverSmResp(2), ResponseUnreadable(4, 2, 0, NOT_READ)),
     Answer("an unknown answer", UnknownPdu(2, 0, 0x8000ABCD), ResponseUnreadable(4, 2, 0, NOT_READ)),
     Answer("refused, its body broken", framed(0x80000004, 2, b"x", 0x58), GenericNack(2, 0x58)),
