@@ -142,7 +142,7 @@ class AccountTable(Struct, frozen=True, kw_only=True):
     window: Window = 100  # unanswered submit_sm a session: 1 ms commits fill it at 100,000 parts a second
     rate_per_s: Rate = 100  # parts: hurts no carrier when somebody forgot to say it
     burst: Rate = 0  # parts; absent: as rate_per_s
-    uncertain: Literal["wait", "resend"] = "wait"  # a second copy (or third) is worse than waiting, alarms apart
+    uncertain: Literal["wait", "resend"] = "wait"  # a second copy is worse than a late outcome, alarms apart
     report_window: Window = 100  # unanswered deliver_sm a session, as much as applications give us
     report_retention_h: Hours = 192  # receipts of an absent application: the eight days of a long holiday
 
