@@ -1,6 +1,7 @@
 """`python -m bench`: runs the standard scenarios and prints one line of JSON for each.
 
     python -m bench [--short] [SCENARIO...]     throughput saturation latency kill cut memory disk
+                                                throttle lanes dark long reload restart
     python -m bench carrier JSON...             simulated carriers, each a CarrierOptions
     python -m bench load JSON                   the load generator, a LoadOptions
 
@@ -18,9 +19,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from bench import carrier, full_disk, load, scenarios
+from bench import carrier, full_disk, link_scenarios, load, scenarios
 from bench.dialogue import say
-from bench.scenarios import Outcome
+from bench.outcome import Outcome
 from gateway.trial import TrialError
 
 
@@ -36,6 +37,12 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "cut": scenarios.cut,
     "memory": scenarios.memory,
     "disk": full_disk.disk,
+    "throttle": link_scenarios.throttle,
+    "lanes": link_scenarios.lanes,
+    "dark": link_scenarios.dark,
+    "long": link_scenarios.long,
+    "reload": link_scenarios.reload,
+    "restart": link_scenarios.restart,
 }
 
 _PROCESSES: Final[dict[str, Callable[[list[str]], int]]] = {"carrier": carrier.run, "load": load.run}

@@ -14,23 +14,37 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from time import monotonic, process_time
 from typing import Any, Final
 
 import msgspec
 import uvloop
 
+from bench.carrier_commands import (
+    Command,
+    Cut,
+    Deliver,
+    LongReplies,
+    LongReply,
+    Mark,
+    Reply,
+    Report,
+    SetRate,
+    Stall,
+    read_command,
+)
 from bench.carrier_ledger import UNMAPPED, CarrierLedger, CarrierReport
 from bench.carrier_options import CarrierOptions
-from bench.carrier_session import CarrierSession, Delivery, Stat
+from bench.carrier_session import RAW, CarrierSession, Delivery, Stat
 from bench.dialogue import calm_collector, listen, say
 from bench.message_ids import id_writer
-from bench.messages import UCS2
+from bench.messages import part_fails, part_number, parts_of
+from bench.rate_limit import RateLimit
+from bench.replies import part_bodies, reply_body, shuffled_parts
 from bench.shares import Draw, happens
 from bench.wheel import Wheel
-from protocol.smpp.codec import encode_body
 from protocol.smpp.codes import CommandStatus, MessageState, status_name
-from protocol.smpp.pdu import DeliverSm
 from protocol.smpp.receipt import message_state_of
 
 _ROK: Final = int(CommandStatus.ESME_ROK)
@@ -38,6 +52,9 @@ _ROK: Final = int(CommandStatus.ESME_ROK)
 # What a carrier writes into `err` beside its own words.
 _ERRORS: Final = {b"DELIVRD": b"000", b"UNDELIV": b"001", b"EXPIRED": b"002", b"REJECTD": b"003"}
 _OTHER_ERROR: Final = b"099"
+
+# Long replies leave in groups, so far apart that receipts leave between them: some 3,000 replies a second.
+_GROUP_S: Final = 0.02
 
 
 def _stat(word: bytes, *, in_text: bool) -> Stat:
@@ -67,18 +84,20 @@ class Carrier:
         in_text = options.receipt_form != "tlv"
         stats = {_stat(word.encode(), in_text=in_text): share for word, share in options.stats.items()}
         self.stats: Draw[Stat] = Draw(stats, _stat(b"DELIVRD", in_text=in_text), seed + 1)
+        self._failed = _stat(b"UNDELIV", in_text=in_text)
         self.unanswered = happens(options.unanswered, seed + 2)
         self.receipts_first = happens(options.receipts_first, seed + 3)
         self.duplicates = happens(options.duplicates, seed + 4)
         self.replies = happens(options.replies, seed + 5)
-        # Whether every message gets its response and its receipt alike: most carriers of a benchmark.
-        self.plain = not (
-            any((*refusals.values(), options.rate_per_s, options.unanswered, options.receipts_first))
+        self._even = not (
+            any((*refusals.values(), options.unanswered, options.receipts_first, options.watched))
             or any((options.duplicates, options.replies, options.cut_after_pdus))
             or any((options.response_jitter_s, options.receipt_jitter_s, options.kept_max))
         )
-        self._tokens = float(options.rate_per_s)
-        self._tokens_at = 0.0
+        self.plain = self._even and not options.rate_per_s
+        """Whether every message gets its response and its receipt alike: most carriers of a benchmark."""
+        self._rate_limit = RateLimit(options.rate_per_s, options.rate_burst, monotonic())
+        self.stalled = False
         self.wheel = wheel
         self._turn = 0
         self._server: asyncio.Server | None = None
@@ -143,16 +162,33 @@ class Carrier:
 
     def reply(self, subscriber: bytes, destination: bytes, text: str) -> None:
         """A subscriber sends a message to the application at `destination` (上行)."""
-        deliver_sm = DeliverSm(
-            source_addr_ton=1,
-            source_addr_npi=1,
-            source_addr=subscriber,
-            destination_addr=destination,
-            data_coding=UCS2,
-            short_message=text.encode("utf-16-be"),
+        self._send_replies([reply_body(subscriber, destination, text.encode("utf-16-be"))])
+
+    def long_reply(self, command: LongReply) -> None:
+        """A subscriber sends a message in parts. ValueError for what cannot be cut so, and no such part."""
+        bodies = part_bodies(
+            command.subscriber.encode(),
+            command.destination.encode(),
+            command.text,
+            command.reference,
+            command.width,
         )
-        self.ledger.replies_sent += 1
-        self.deliver((None, [(-1, False, encode_body(deliver_sm))]))
+        if not all(1 <= sequence <= len(bodies) for sequence in command.order):
+            raise ValueError(f"order {command.order}, but the text makes {len(bodies)} parts")
+        self._send_replies([bodies[sequence - 1] for sequence in command.order])
+
+    def long_replies(self, groups: Iterator[list[bytes]]) -> None:
+        """Send the parts of the next group, each on another session, and the others after it."""
+        group = next(groups, None)
+        if group is None:
+            return
+        for body in group:
+            self._send_replies([body])
+        self.wheel.after(_GROUP_S, self.long_replies, groups)
+
+    def _send_replies(self, bodies: list[bytes]) -> None:
+        self.ledger.replies_sent += len(bodies)
+        self.deliver((None, [(-1, False, body) for body in bodies]))
 
     # -- faults ---------------------------------------------------------------------------------------------
 
@@ -168,17 +204,39 @@ class Carrier:
         self.cut()
         self.wheel.after(self.random.expovariate(1 / self.options.cut_mean_s), self._cut_at_random, None)
 
-    def judge(self) -> int:
-        """The status that the next message deserves; throttled above `rate_per_s`, the burst too."""
-        rate = self.options.rate_per_s
-        if rate:
-            now = monotonic()
-            self._tokens = min(rate, self._tokens + (now - self._tokens_at) * rate)
-            self._tokens_at = now
-            if self._tokens < 1:
-                return int(CommandStatus.ESME_RTHROTTLED)
-            self._tokens -= 1
+    def stall(self, *, stalled: bool) -> int:
+        """Go dark or come back, as `carrier_commands.Stall` has it; returns how many sessions there are."""
+        self.stalled = stalled
+        for session in list(self.sessions):
+            if stalled:
+                session.stall()
+            else:
+                session.unstall()
+        return len(self.sessions)
+
+    def set_rate(self, rate_per_s: int, burst: int, now: float) -> None:
+        """Throttle above another rate from now on; 0: never. burst 0: one second's worth."""
+        self._rate_limit.set(rate_per_s, burst, now)
+        self.plain = self._even and not rate_per_s
+
+    # -- what a message gets --------------------------------------------------------------------------------
+
+    def judge(self, now: float) -> int:
+        """The status that the next message deserves; throttled above the rate, the burst too."""
+        if not self._rate_limit.allows(now):
+            return int(CommandStatus.ESME_RTHROTTLED)
         return self.refusals.draw()
+
+    def stat_of_parts(self, token: int, sequences: Sequence[int], drawn: Stat) -> Stat:
+        """What the receipt says of these parts of message `token`: that they failed, or what was drawn."""
+        every = self.options.fail_every
+        failed = any(part_fails(part_number(token, sequence), every) for sequence in sequences)
+        return self._failed if failed else drawn
+
+    def watches(self, source: bytes, priority_flag: int) -> bool:
+        """Whether the message is one that the report says more of."""
+        watched = self.options.watched.encode()
+        return watched in (source, b"%d" % priority_flag)
 
     # -- report ---------------------------------------------------------------------------------------------
 
@@ -207,8 +265,11 @@ class Carrier:
             cuts=ledger.cuts,
             lost_sessions=ledger.lost_sessions,
             states={word.decode(): count for word, count in sorted(ledger.states.items())},
+            delivered_raw=_by_name(ledger.delivered_raw),
+            watched=ledger.watched,
             kept=[frame.hex() for frame in ledger.kept],
             taken=bytes(ledger.taken[:used]),
+            parts=bytes(ledger.parts).rstrip(b"\0"),
             outcome=bytes(ledger.outcome[:used]),
             acknowledged=bytes(ledger.acknowledged[:used]),
         )
@@ -226,6 +287,7 @@ class Simulator:
         self.carriers = {each.name: Carrier(each, self.wheel) for each in options}
         if len(self.carriers) != len(options):
             raise ValueError("two carriers have the same name")
+        self._marked_at_s = monotonic()
 
     async def start(self) -> None:
         """All carriers listen; OSError if a port is taken."""
@@ -245,28 +307,45 @@ class Simulator:
         return {name: carrier.report() for name, carrier in self.carriers.items()}
 
     def command(self, line: dict[str, Any]) -> dict[str, Any]:
-        """Carry out one command and give its answer.
+        """Carry out one line of bench/carrier_commands.py and give its answer, an event of the same name."""
+        try:
+            return {"event": line.get("command"), **self._carry_out(read_command(line))}
+        except (msgspec.ValidationError, ValueError) as error:
+            return {"event": "error", "error": f"{error}: {line}"}
 
-        {"command": "report"}; {"command": "cut", "carrier": NAME}, without a name all of them;
-        {"command": "reply", "carrier": NAME, "subscriber": DIGITS, "destination": DIGITS, "text": TEXT}.
-        """
-        match line:
-            case {"command": "report"}:
-                return {"event": "report", "carriers": self.report(), "cpu_s": process_time()}
-            case {"command": "cut", "carrier": str(name)} if name in self.carriers:
-                return {"event": "cut", "sessions": self.carriers[name].cut()}
-            case {"command": "cut"} if "carrier" not in line:
-                return {"event": "cut", "sessions": sum(each.cut() for each in self.carriers.values())}
-            case {
-                "command": "reply",
-                "carrier": str(name),
-                "subscriber": str(subscriber),
-                "destination": str(destination),
-                "text": str(text),
-            } if name in self.carriers:
-                self.carriers[name].reply(subscriber.encode(), destination.encode(), text)
-                return {"event": "reply"}
-        return {"event": "error", "error": f"no such command: {line}"}
+    def _carry_out(self, command: Command) -> dict[str, Any]:
+        """The rest of the answer. ValueError for what cannot be done, and then nothing has been."""
+        match command:
+            case Report():
+                return {"carriers": self.report(), "cpu_s": process_time()}
+            case Mark():
+                now = monotonic()
+                last, self._marked_at_s = self._marked_at_s, now
+                phases = {name: carrier.ledger.mark() for name, carrier in self.carriers.items()}
+                return {"elapsed_s": now - last, "carriers": phases}
+            case Cut(carrier=""):
+                return {"sessions": sum(each.cut() for each in self.carriers.values())}
+        if command.carrier not in self.carriers:
+            raise ValueError(f"no such carrier; there are {', '.join(self.carriers)}")
+        carrier = self.carriers[command.carrier]
+        match command:
+            case Cut():
+                return {"sessions": carrier.cut()}
+            case SetRate(rate_per_s=rate_per_s, burst=burst):
+                carrier.set_rate(rate_per_s, burst, monotonic())
+            case Stall(stalled=stalled):
+                return {"sessions": carrier.stall(stalled=stalled)}
+            case Reply(subscriber=subscriber, destination=destination, text=text):
+                carrier.reply(subscriber.encode(), destination.encode(), text)
+            case LongReply():
+                carrier.long_reply(command)
+            case LongReplies(destination=destination, first=first, count=count, seed=seed):
+                numbers = range(first, first + count)
+                carrier.long_replies(shuffled_parts(numbers, destination.encode(), seed))
+                return {"parts": sum(map(parts_of, numbers))}
+            case Deliver(body=body):
+                carrier.deliver((None, [(RAW, False, bytes.fromhex(body))]))
+        return {}
 
 
 async def _serve(options: list[CarrierOptions]) -> None:

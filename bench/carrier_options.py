@@ -19,6 +19,9 @@ class CarrierOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     stats: `stat` of the receipts to share, such as {"DELIVRD": 0.97, "MK:0001": 0.02}; the rest is DELIVRD.
     ids: how they are written; `hex_decimal` gives hexadecimal in the response and decimal in the receipt.
     receipt_session: the session that the message came on, another one of the account, or each in its turn.
+    fail_every: of the parts of long messages each n-th, by its number, gets UNDELIV (`messages.part_fails`).
+    watched: a source address, or one digit for a priority_flag: the report says when each message with it
+    was taken, and under which id.
     """
 
     name: str
@@ -33,10 +36,12 @@ class CarrierOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     unanswered: Share = 0.0  # taken, a receipt comes, a response never
     refusals: dict[str, Share] = {}
     rate_per_s: Annotated[int, Meta(ge=0)] = 0  # above it ESME_RTHROTTLED; 0: no bound
+    rate_burst: Annotated[int, Meta(ge=0)] = 0  # so many at once; 0: one second's worth
 
     receipt_delay_s: Seconds = 0.0
     receipt_jitter_s: Seconds = 0.0
     stats: dict[str, Share] = {}
+    fail_every: Annotated[int, Meta(ge=0)] = 0  # 0: none
     ids: IdForm = "decimal"
     receipt_form: Literal["text_tlv", "text", "tlv"] = "text_tlv"
     receipt_session: Literal["same", "other", "any"] = "same"
@@ -48,5 +53,6 @@ class CarrierOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     cut_after_pdus: Annotated[int, Meta(ge=0)] = 0  # a session is cut after so many submit_sm; 0: never
     cut_mean_s: Seconds = 0.0  # all sessions are cut at random, so many seconds apart in the mean; 0: never
+    watched: str = ""  # empty: none
     kept_max: Annotated[int, Meta(ge=0)] = 0  # the first submit_sm are kept whole, for tests
     seed: int = 1

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from time import time
+from collections.abc import Sequence
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
-from bench.messages import TOKENS_MAX, UCS2, destination_of, token_at
+from bench.carrier_ledger import Watched
+from bench.messages import TOKENS_MAX, UCS2, destination_of, read_parts, token_at
+from protocol.alphabet import PART_OCTETS
 from protocol.smpp.codec import HEADER, REFUSAL_BODIES, decode, encode_body
 from protocol.smpp.codes import RESPONSE_BIT, CommandId, CommandStatus, TlvTag
 from protocol.smpp.errors import PduError
@@ -67,7 +70,7 @@ _RECEIPT_TLVS: Final = b"".join(
 )
 
 # registered_delivery, its two low bits (SMPP 3.4 §5.2.17).
-_NO_RECEIPT, _ON_FAILURE, _ON_SUCCESS = 0, 2, 3
+_RECEIPT, _ON_FAILURE, _ON_SUCCESS = 1, 2, 3
 
 # A receipt that the gateway could not take now is offered again after so long.
 _AGAIN_S: Final = 0.5
@@ -80,6 +83,9 @@ _AHEAD_S: Final = 0.002
 
 Delivery = tuple[int, bool, bytes]
 """A deliver_sm that waits for its answer: token (-1: none of ours), whether it is a receipt, body."""
+
+RAW: Final = -2
+"""Stands for the token of a deliver_sm that a command has sent: its answer counts, whatever it is."""
 
 
 class Stat(msgspec.Struct, frozen=True):
@@ -112,6 +118,7 @@ class CarrierSession(asyncio.Protocol):
         self._writable = True
         self._open = False
         self._unbound = False
+        self._stalled = False
         self._minute = 0
         self._dates = b""
 
@@ -122,6 +129,8 @@ class CarrierSession(asyncio.Protocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._open = True
         self.carrier.sessions.append(self)
+        if self.carrier.stalled:
+            self.stall()
 
     def pause_writing(self) -> None:
         # Who does not read our responses is not read from either.
@@ -130,7 +139,7 @@ class CarrierSession(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable = True
-        if self._open:
+        if self._open and not self._stalled:
             self._transport.resume_reading()
             self.flush()
 
@@ -149,6 +158,10 @@ class CarrierSession(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._rest:
             data = self._rest + data
+        if self._stalled:
+            # Only the first octets of a connection: some event loops begin to read after connection_made.
+            self._rest = data
+            return
         if (minute := int(time() / 60)) != self._minute:
             self._minute = minute
             self._dates = self._format_dates()
@@ -202,21 +215,32 @@ class CarrierSession(asyncio.Protocol):
             self._refuse_unreadable(data[offset:stop], sequence_number)
             return
         ledger.submits += 1
-        if not carrier.plain:
-            status = carrier.judge()
+        plain = carrier.plain
+        if not plain:
+            status = carrier.judge(monotonic())
             if status != _ROK:
                 ledger.refused[status] += 1
                 self._responses.append(_pack(HEADER_OCTETS, _SUBMIT_SM_RESP, status, sequence_number))
                 return
         ledger.accepted += 1
         stat = carrier.stats.draw()
-        token = token_at(data, text_end) if data[text - 3] == UCS2 else -1
+        sequences: Sequence[int] = ()
+        # What has no TLVs is part of a long message only if it is full; a full short one is told apart there.
+        if text_end != stop or text_end - text == PART_OCTETS:
+            token, sequences = self._read_parts(data[offset:stop])
+        else:
+            token = token_at(data, text_end) if data[text - 3] == UCS2 else -1
         if 0 <= token < TOKENS_MAX:
-            if token >= len(ledger.taken):
+            taken = ledger.taken
+            if token >= len(taken):
                 ledger.grow(token)
-            if ledger.taken[token] < 255:
-                ledger.taken[token] += 1
-            ledger.outcome[token] = stat.state
+            if sequences:
+                stat = carrier.stat_of_parts(token, sequences, stat)
+                ledger.take_parts(token, sequences, stat.state)
+            else:
+                if taken[token] < 255:
+                    taken[token] += 1
+                ledger.outcome[token] = stat.state
             if data[destination + 2 : esm_class - 1] != destination_of(token):
                 ledger.misdirected += 1
         else:
@@ -227,19 +251,31 @@ class CarrierSession(asyncio.Protocol):
         response = _pack(length, _SUBMIT_SM_RESP, _ROK, sequence_number) + response_id + b"\0"
         asked = data[registered_delivery] & 3
         delivery = None
-        if asked != _NO_RECEIPT and not (
-            (asked == _ON_FAILURE and stat.delivered == b"001")
-            or (asked == _ON_SUCCESS and stat.delivered == b"000")
+        if (
+            asked == _RECEIPT
+            or (asked == _ON_FAILURE and stat.delivered == b"000")
+            or (asked == _ON_SUCCESS and stat.delivered == b"001")
         ):
             ledger.states[stat.word] += 1
             addresses = data[destination:esm_class] + data[source:destination]
             delivery = (token, True, self._receipt_body(stat, receipt_id, addresses))
-        if carrier.plain:
+        if plain:
             self._responses.append(response)
             if delivery is not None:
                 self._receipts.append(delivery)
         else:
+            if carrier.options.watched and carrier.watches(
+                data[source + 2 : destination - 1], data[esm_class + 2]
+            ):
+                ledger.watch(Watched(token, monotonic(), response_id.decode(), receipt_id.decode()))
             self._take_oddly(data[offset:stop], response, delivery, data[destination:esm_class])
+
+    def _read_parts(self, frame: bytes) -> tuple[int, Sequence[int]]:
+        """Token and parts of what has a header or TLVs; what the codec cannot read is none of ours."""
+        try:
+            return read_parts(cast(SubmitSm, decode(frame)))
+        except PduError:
+            return -1, ()
 
     def _receipt_body(self, stat: Stat, receipt_id: bytes, addresses: bytes) -> bytes:
         """The body of a receipt; addresses: those of the message, the destination first, as on the wire."""
@@ -312,13 +348,16 @@ class CarrierSession(asyncio.Protocol):
     def _delivered(self, delivery: Delivery, command_status: int) -> None:
         token, is_receipt, _ = delivery
         ledger = self._ledger
-        if command_status != _ROK:
+        if is_receipt and command_status == _ROK:
+            ledger.receipts_acknowledged += 1
+            acknowledged = ledger.acknowledged
+            if token >= 0 and acknowledged[token] < 255:
+                acknowledged[token] += 1
+        elif token == RAW:
+            ledger.delivered_raw[command_status] += 1
+        elif command_status != _ROK:
             ledger.receipts_refused[command_status] += 1
             self.carrier.wheel.after(_AGAIN_S, self.carrier.deliver, (self, [delivery]))
-        elif is_receipt:
-            ledger.receipts_acknowledged += 1
-            if token >= 0 and ledger.acknowledged[token] < 255:
-                ledger.acknowledged[token] += 1
         else:
             ledger.replies_acknowledged += 1
 
@@ -402,6 +441,8 @@ class CarrierSession(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write the responses, and as many deliveries as the window takes."""
+        if self._stalled:
+            return
         out, queue = self._out, self.queue
         if queue and self._writable:
             in_flight = self.in_flight
@@ -419,6 +460,25 @@ class CarrierSession(asyncio.Protocol):
         if out:
             self._transport.write(b"".join(out))
             out.clear()
+
+    def stall(self) -> None:
+        """Read and write nothing until `unstall`.
+
+        What was read has been served, so every message of it is taken or refused; what its answers still are
+        is held. What comes meanwhile waits in the sockets, and is not taken.
+        """
+        self._stalled = True
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def unstall(self) -> None:
+        """Go on with what has gathered on both sides."""
+        self._stalled = False
+        if self._transport.is_closing():
+            return
+        self.data_received(b"")
+        if self._writable and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def abort(self) -> None:
         """Close without another octet; what is in flight stays with the carrier."""

@@ -9,6 +9,7 @@ import msgspec
 
 from bench.carrier_ledger import CarrierReport
 from bench.load_ledger import ACCEPTED, REFUSED, UNANSWERED, LoadLedgerFile
+from bench.messages import NETWORKS
 
 _EXAMPLES_MAX = 5
 
@@ -60,6 +61,30 @@ class Findings(msgspec.Struct, kw_only=True):
         ]
 
 
+def check_anywhere(
+    load: LoadLedgerFile, carriers: Sequence[CarrierReport], uncertain_ids: Collection[str]
+) -> Findings:
+    """The findings where a message may have gone to any carrier: all of them count as one."""
+    octets = max(len(carrier.taken) for carrier in carriers)
+    columns = [
+        bytes(min(255, sum(each[token] for each in column if token < len(each))) for token in range(octets))
+        for column in (
+            [carrier.taken for carrier in carriers],
+            [carrier.outcome for carrier in carriers],
+            [carrier.acknowledged for carrier in carriers],
+        )
+    ]
+    together = CarrierReport(
+        name="all",
+        port=0,
+        misdirected=sum(carrier.misdirected for carrier in carriers),
+        taken=columns[0],
+        outcome=columns[1],
+        acknowledged=columns[2],
+    )
+    return check(load, [together] * len(NETWORKS), uncertain_ids)
+
+
 def check(
     load: LoadLedgerFile, carriers: Sequence[CarrierReport], uncertain_ids: Collection[str]
 ) -> Findings:
@@ -101,4 +126,5 @@ def check(
             found("receipts_lost", place)
         if said and outcome and said != outcome:
             found("contradictory", place)
-    return Findings(**counts, misdirected=sum(carrier.misdirected for carrier in carriers), examples=examples)
+    misdirected = sum({id(carrier): carrier.misdirected for carrier in carriers}.values())
+    return Findings(**counts, misdirected=misdirected, examples=examples)

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Final
 
 from bench.check import check
-from bench.scenarios import Bounds, Outcome
+from bench.outcome import Bounds, Outcome
 from bench.world import World
 from gateway.trial import Child, TrialError, is_ready
 

@@ -16,10 +16,10 @@ import msgspec
 import uvloop
 
 from bench.dialogue import calm_collector, listen, say
-from bench.load_ledger import SENT, LoadLedger, LoadReport
+from bench.load_ledger import SENT, LoadLedger, LoadReport, PartLedger
 from bench.load_options import LoadOptions
 from bench.load_session import BindRequest, LoadSession
-from bench.messages import submit_writer
+from bench.messages import part_number, part_writer, payload_writer, submit_writer
 from protocol.smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter
 
 # The resolution of the event loop's timers: at a steady rate messages leave up to so much late, which counts.
@@ -40,20 +40,41 @@ class Load:
 
     def __init__(self, options: LoadOptions) -> None:
         self.options = options
-        self.ledger = LoadLedger(options.first, options.count)
-        self.write = submit_writer(options.source.encode(), options.text)
+        self.first = options.first
         self.count = options.count
+        self._prepare()
         self.sent = 0
         self.began = 0.0
         self._cpu_s = 0.0
         self._sessions: list[LoadSession] = []
         self._bound_ever = 0
         self._lost = 0
+        self._refused = 0
         self._alive = 0.0  # when a session was last known to be bound
         self._last_bind = 0.0
         self._finishing = False  # nothing more is sent
         self._stopping = asyncio.Event()
         self._failure = ""
+
+    def _prepare(self) -> None:
+        """Make what the form of the messages decides: their numbers, the ledger, the writer."""
+        options = self.options
+        source = options.source.encode()
+        fields = {
+            "priority_flag": options.priority_flag,
+            "registered_delivery": options.registered_delivery,
+        }
+        match options.form:
+            case "short":
+                self.write = submit_writer(source, options.text, **fields)
+            case "payload":
+                self.write = payload_writer(source, **fields)
+            case "parts":
+                self.write = part_writer(source, **fields)
+                self.first = part_number(options.first, 1)
+                self.count = part_number(options.first + options.count, 1) - self.first
+        kind = PartLedger if options.form == "parts" else LoadLedger
+        self.ledger = kind(self.first, self.count, fail_every=options.fail_every, timed=options.timed)
 
     # -- what the sessions ask and tell ---------------------------------------------------------------------
 
@@ -75,6 +96,8 @@ class Load:
         for token in range(start, stop):
             states[token] = SENT
             intended[token] = self.began + token / rate if rate else now
+        if self.options.timed:
+            self.ledger.left(stop, now)
         return range(start, stop)
 
     def session_bound(self, session: LoadSession) -> None:
@@ -113,6 +136,7 @@ class Load:
             process_time() - self._cpu_s,
             self._bound_ever,
             self._lost,
+            self._refused,
             self._failure,
         )
 
@@ -164,6 +188,7 @@ class Load:
                 )
             except OSError as error:
                 self._failure = str(error)
+                self._refused += 1
             else:
                 self._sessions.append(session)
                 try:
@@ -221,10 +246,11 @@ class Load:
                 return
             over = self._finishing or self.sent >= self.count
             if over and not any(session.in_flight for session in self._sessions):
-                if not ledger.open:
+                if not ledger.open and ledger.replies >= options.replies:
                     self._failure = ""
                     return
-                if now - max(ledger.last_receipt, ledger.last_response, self._last_bind) > options.quiet_s:
+                last = max(ledger.last_receipt, ledger.last_response, ledger.last_reply, self._last_bind)
+                if now - last > options.quiet_s:
                     self._failure = ""
                     return
             await asyncio.sleep(_LOOK_S)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from bench.load_ledger import OTHER_STATE
 from protocol.smpp.codec import HEADER, REFUSAL_BODIES, decode, encode
-from protocol.smpp.codes import RESPONSE_BIT, CommandId, CommandStatus, status_name
+from protocol.smpp.codes import RESPONSE_BIT, CommandId, CommandStatus, TlvTag, status_name
 from protocol.smpp.limits import FRAME_LENGTH_MAX, HEADER_OCTETS
 from protocol.smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter, DeliverSm
 from protocol.smpp.receipt import message_state_of, read_receipt
@@ -143,7 +143,8 @@ class LoadSession(asyncio.Protocol):
     def _deliver_oddly(self, frame: bytes, now: float) -> None:
         pdu = cast(DeliverSm, decode(frame))
         if pdu.esm_class & _MESSAGE_TYPE != _RECEIPT:
-            self._ledger.replies += 1
+            text = pdu.short_message or pdu.tlv(TlvTag.MESSAGE_PAYLOAD) or b""
+            self._ledger.reply(pdu.source_addr, text, now)
             return
         receipt = read_receipt(pdu.short_message, pdu.tlvs)
         if receipt is not None:
@@ -191,7 +192,7 @@ class LoadSession(asyncio.Protocol):
             if room > 0:
                 number = self._sequence_number
                 in_flight = self.in_flight
-                write, first = self._load.write, self._load.options.first
+                write, first = self._load.write, self._load.first
                 for token in self._load.take_due(now, room):
                     # Numbers stay below 2**31: a run has at most 400 million messages.
                     number += 1

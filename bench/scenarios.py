@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from bench.check import Findings, check
+from bench.check import check
 from bench.load_ledger import LoadReport
+from bench.outcome import Bounds, Outcome, figures_of, outcome
 from bench.world import World
 from gateway.trial import wait_until_ready
 
@@ -51,67 +52,6 @@ _HABITS: Final[tuple[dict[str, Any], ...]] = tuple(
 _QUIET_S: Final = 3.0
 
 
-class Outcome(msgspec.Struct, kw_only=True):
-    """One line of the bench. `broken` names each bound that was broken; `skipped` why nothing was done."""
-
-    scenario: str
-    short: bool
-    ok: bool = True
-    skipped: str = ""
-    broken: list[str] = []
-    figures: dict[str, Any] = {}
-
-
-class Bounds:
-    """Gathers what was broken."""
-
-    def __init__(self) -> None:
-        self.broken: list[str] = []
-
-    def equal(self, name: str, value: float, wanted: float) -> None:
-        if value != wanted:
-            self.broken.append(f"{name}: {value}, must be {wanted}")
-
-    def at_most(self, name: str, value: float, most: float) -> None:
-        if value > most:
-            self.broken.append(f"{name}: {value}, at most {most}")
-
-    def at_least(self, name: str, value: float, least: float) -> None:
-        if value < least:
-            self.broken.append(f"{name}: {value}, at least {least}")
-
-    def complete(self, load: LoadReport, count: int) -> None:
-        """Every message accepted, and exactly one receipt each."""
-        self.equal("accepted", load.accepted, count)
-        self.equal("receipts", load.receipts, count)
-        for name in ("missing", "repeated", "contradictory", "unknown", "unanswered"):
-            self.equal(name, getattr(load, name), 0)
-
-    def sound(self, findings: Findings, verified: tuple[bool, str]) -> None:
-        """Nothing lost, nothing twice, and evidence that verifies."""
-        self.broken += findings.broken
-        if not verified[0]:
-            self.broken.append(f"evidence: {verified[1]}")
-
-
-def _figures(load: LoadReport) -> dict[str, Any]:
-    return {
-        "messages": load.submitted,
-        "accepted": load.accepted,
-        "receipts": load.receipts,
-        "messages_per_s": load.messages_per_s,
-        "response_ms": load.response_ms,
-        "receipt_ms": load.receipt_ms,
-        "load_cpu_us": round(load.cpu_s / max(1, load.submitted) * 1e6, 1),
-    }
-
-
-def _outcome(scenario: str, *, short: bool, bounds: Bounds, figures: dict[str, Any]) -> Outcome:
-    return Outcome(
-        scenario=scenario, short=short, ok=not bounds.broken, broken=bounds.broken, figures=figures
-    )
-
-
 # -- speed --------------------------------------------------------------------------------------------------
 
 
@@ -145,8 +85,8 @@ def _flood(scenario: str, count: int, sessions: int, window: int, *, short: bool
         bounds.at_most("gateway_cpu_us", round(cpu_us, 1), CPU_US_MAX)
         bounds.at_least("messages_per_s", report.messages_per_s, MESSAGES_PER_S_MIN)
         bounds.at_most("receipt_p99_ms", report.receipt_ms.p99, RECEIPT_P99_MS_MAX)
-    figures = {"gateway_cpu_us": round(cpu_us, 1), "gateway_rss_mib": round(rss_mib, 1), **_figures(report)}
-    return _outcome(scenario, short=short, bounds=bounds, figures=figures)
+    figures = {"gateway_cpu_us": round(cpu_us, 1), "gateway_rss_mib": round(rss_mib, 1), **figures_of(report)}
+    return outcome(scenario, short=short, bounds=bounds, figures=figures)
 
 
 def latency(*, short: bool) -> Outcome:
@@ -161,8 +101,8 @@ def latency(*, short: bool) -> Outcome:
     bounds.complete(report, count)
     if not short:
         bounds.at_most("response_p99_ms", report.response_ms.p99, RESPONSE_P99_MS_MAX)
-    figures = {"gateway_cpu_us": round(cpu_us, 1), "sync_delay_ms": 1.0, **_figures(report)}
-    return _outcome("latency", short=short, bounds=bounds, figures=figures)
+    figures = {"gateway_cpu_us": round(cpu_us, 1), "sync_delay_ms": 1.0, **figures_of(report)}
+    return outcome("latency", short=short, bounds=bounds, figures=figures)
 
 
 def memory(*, short: bool) -> Outcome:
@@ -181,8 +121,8 @@ def memory(*, short: bool) -> Outcome:
     growth = samples[-1][1] / samples[0][1] - 1
     if not short:
         bounds.at_most("growth", round(growth, 3), RSS_GROWTH_MAX)
-    figures = {"rss_mib": samples, "growth": round(growth, 3), **_figures(report)}
-    return _outcome("memory", short=short, bounds=bounds, figures=figures)
+    figures = {"rss_mib": samples, "growth": round(growth, 3), **figures_of(report)}
+    return outcome("memory", short=short, bounds=bounds, figures=figures)
 
 
 # -- failure ------------------------------------------------------------------------------------------------
@@ -208,10 +148,10 @@ def kill(*, short: bool, seed: int = 2775) -> Outcome:
         # What receipts resolve later is among them.
         uncertain.append(len(world.uncertain()))
 
-    outcome = _hurt("kill", hurt, kills, short=short)
-    outcome.figures["uncertain_after_kill"] = uncertain
-    outcome.figures["seed"] = seed
-    return outcome
+    found = _hurt("kill", hurt, kills, short=short)
+    found.figures["uncertain_after_kill"] = uncertain
+    found.figures["seed"] = seed
+    return found
 
 
 def cut(*, short: bool, seed: int = 2776) -> Outcome:
@@ -225,10 +165,10 @@ def cut(*, short: bool, seed: int = 2776) -> Outcome:
         sessions.append(world.cut_carriers())
         world.wait_for_links()
 
-    outcome = _hurt("cut", hurt, cuts, short=short)
-    outcome.figures["sessions_cut"] = sessions
-    outcome.figures["seed"] = seed
-    return outcome
+    found = _hurt("cut", hurt, cuts, short=short)
+    found.figures["sessions_cut"] = sessions
+    found.figures["seed"] = seed
+    return found
 
 
 def _hurt(scenario: str, hurt: Callable[[World], None], times: int, *, short: bool) -> Outcome:
@@ -256,7 +196,7 @@ def _hurt(scenario: str, hurt: Callable[[World], None], times: int, *, short: bo
     bounds.at_least("accepted", report.accepted, times * 100)
     bounds.at_most("uncertain_listed", len(uncertain), times * UNCERTAIN_EACH_MAX)
     figures = {
-        **_figures(report),
+        **figures_of(report),
         **msgspec.structs.asdict(findings),
         "times": times,
         "uncertain_listed": len(uncertain),
@@ -267,4 +207,4 @@ def _hurt(scenario: str, hurt: Callable[[World], None], times: int, *, short: bo
         "carriers_waiting": sum(carrier.receipts_waiting for carrier in reports),
         "elapsed_s": round(monotonic() - began, 1),
     }
-    return _outcome(scenario, short=short, bounds=bounds, figures=figures)
+    return outcome(scenario, short=short, bounds=bounds, figures=figures)

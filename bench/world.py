@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,10 +23,12 @@ from bench.messages import NETWORKS
 from gateway.control_client import ControlError, request
 from gateway.trial import (
     CARRIER_SYSTEM_ID,
+    HOST,
     PASSWORD,
     SOURCE,
     SYSTEM_ID,
     Child,
+    Keys,
     TrialCarrier,
     TrialError,
     TrialGateway,
@@ -61,15 +64,26 @@ class World:
         segment_mib: int = 256,
         sync_delay_s: float = 0.0,
         state_dir: str = "state",
+        carrier_keys: Keys | None = None,
+        account_keys: Keys | None = None,
+        tables: str = "",
+        activated: bool = False,
     ) -> None:
         """`habits`: options of the carriers, gone round for the four networks. `sync_delay_s`: what each sync
-        of the evidence takes in addition."""
+        of the evidence takes in addition. `carrier_keys`, `account_keys`, `tables`: more of the gateway's
+        configuration: keys of every carrier and of the account, and further tables in TOML. `activated`: the
+        world listens for its gateway, and hands the socket over, as systemd does."""
         self._habits = habits
         self._links = links
         self._link_window = link_window
         self._segment_mib = segment_mib
         self._sync_delay_s = sync_delay_s
         self._state_dir = state_dir
+        self._carrier_keys = carrier_keys or {}
+        self._account_keys = account_keys or {}
+        self._tables = tables
+        self._activated = activated
+        self._listening: socket.socket | None = None
         self._stack = ExitStack()
         cores = sorted(os.sched_getaffinity(0))
         self._gateway_cores = cores[:1] if len(cores) > 1 else ()
@@ -103,6 +117,8 @@ class World:
         self._stack.callback(self.carriers.end)
         ports = self.carriers.read(_ANSWER_S)["ports"]
         self.port, self.http_port = free_port(), free_port()
+        if self._activated:
+            self._listening = self._stack.enter_context(socket.create_server((HOST, self.port), backlog=512))
         self.config = write_configuration(
             self.directory,
             TrialGateway(
@@ -110,6 +126,8 @@ class World:
                 http_port=self.http_port,
                 segment_mib=self._segment_mib,
                 state_dir=self._state_dir,
+                account_keys=self._account_keys,
+                tables=self._tables,
             ),
             [
                 TrialCarrier(
@@ -118,6 +136,7 @@ class World:
                     port=ports[name],
                     sessions=self._links,
                     window=self._link_window,
+                    keys=self._carrier_keys,
                 )
                 for name in NETWORKS
             ],
@@ -133,7 +152,19 @@ class World:
         command = gateway_command("run", "-c", str(self.config))
         if self._sync_delay_s:
             command[1:3] = ["-m", "bench.slow_disk", str(self._sync_delay_s)]
-        self.gateway = Child("gateway", command, self.directory / "gateway.log", cores=self._gateway_cores)
+        self.gateway = Child(
+            "gateway",
+            command,
+            self.directory / "gateway.log",
+            cores=self._gateway_cores,
+            listening=self._listening,
+        )
+
+    def restart_gateway(self) -> None:
+        """Ask it to end, in order, and start the next one."""
+        self._spent_s += self._running_cpu_s()
+        self.gateway.end()
+        self.start_gateway()
 
     def kill_gateway(self) -> None:
         """kill -9."""
@@ -203,18 +234,25 @@ class World:
         sessions: int = self.carriers.ask({"command": "cut"}, _ANSWER_S)["sessions"]
         return sessions
 
-    def start_load(self, **options: Any) -> Child:
-        """Start the load generator; `options` are those of LoadOptions, but for where to bind and as whom."""
+    def tell_carriers(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """One command to the simulator (bench/carrier_commands.py); its answer."""
+        answer = self.carriers.ask({"command": command, **arguments}, _ANSWER_S)
+        if answer["event"] == "error":
+            raise TrialError(f"carriers: {answer['error']}")
+        return answer
+
+    def start_load(self, name: str = "load", **options: Any) -> Child:
+        """Start a load generator; `options` are those of LoadOptions, but for where to bind and as whom."""
         load = LoadOptions(
             port=self.port,
             system_id=SYSTEM_ID,
             password=PASSWORD,
             source=f"{SOURCE}001",
-            ledger=str(self._ledger_path),
+            ledger=str(self._ledger_path(name)),
             **options,
         )
         child = Child(
-            "load", bench_command("load", load), self.directory / "load.log", cores=self._other_cores
+            name, bench_command("load", load), self.directory / f"{name}.log", cores=self._other_cores
         )
         self._stack.callback(child.end)
         return child
@@ -229,10 +267,9 @@ class World:
             raise TrialError(f"load: {report.failure}")
         return report
 
-    def load_ledger(self) -> LoadLedgerFile:
-        """What became of each message, by the load generator's account, after its end."""
-        return msgspec.json.decode(self._ledger_path.read_bytes(), type=LoadLedgerFile)
+    def load_ledger(self, name: str = "load") -> LoadLedgerFile:
+        """What became of each message, by a load generator's account, after its end."""
+        return msgspec.json.decode(self._ledger_path(name).read_bytes(), type=LoadLedgerFile)
 
-    @property
-    def _ledger_path(self) -> Path:
-        return self.directory / "load-ledger.json"
+    def _ledger_path(self, name: str) -> Path:
+        return self.directory / f"{name}-ledger.json"

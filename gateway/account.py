@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.lanes import EMERGENCY, lanes_by_priority
+from gateway.opt_out import is_alarm
 from gateway.outbox import Outbox, Report
 from gateway.tally import Tally
 from gateway.throttle import TokenBucket
@@ -33,16 +35,32 @@ class Account:
     """
 
     def __init__(self, config: AccountConfig, outbox_ready_max: int, now: float) -> None:
-        self.config = config
         self.name = config.system_id
-        self.sources = tuple(prefix.encode() for prefix in config.sources)
         self.bucket = TokenBucket(config.rate_per_s, config.burst, now)
+        self.configure(config, now)
+        self.draining = False
         self.sessions: list[Receiver] = []
         self.outbox = Outbox(self.name, outbox_ready_max)
         self.accepted = 0
         self.refused: Counter[int] = Counter()
         self.reported = Tally()
         self._turn = 0
+
+    def configure(self, config: AccountConfig, now: float) -> None:
+        """Go on with another configuration of the same account."""
+        self.config = config
+        self.sources = tuple(prefix.encode() for prefix in config.sources)
+        self.honours_opt_outs = config.category == "convenience"
+        self.lanes = lanes_by_priority(config.lanes)
+        # Messages of the police's SMS alarm are emergencies, whatever else the account sends (china: 3.4).
+        self.alarms = any(is_alarm(prefix) for prefix in self.sources)
+        self.bucket.set_rate(config.rate_per_s, config.burst, now)
+
+    def lane(self, source: bytes, priority_flag: int) -> int:
+        """The lane of a message from this source with this priority_flag."""
+        if self.alarms and is_alarm(source):
+            return EMERGENCY
+        return self.lanes[priority_flag]
 
     def receiver_with_room(self) -> Receiver | None:
         """A session that can take one more receipt or reply; each in its turn."""

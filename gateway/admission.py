@@ -6,26 +6,29 @@ Everything here fails closed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-import structlog
 
 from gateway.account import Account
 from gateway.carrier import Carrier
-from gateway.config import LimitsConfig, NumbersConfig
-from gateway.dispatch import Dispatch
-from gateway.number_plan import NumberPlan, mask, normalise
+from gateway.config import LanesConfig, LimitsConfig
+from gateway.lanes import SHARES
+from gateway.long_texts import LongTexts
+from gateway.message import MODE_MASK, QUEUED, TRANSACTION, Group
+from gateway.number_directory import NumberDirectory
+from gateway.number_plan import normalise
 from gateway.open_parts import OpenParts
+from gateway.routes import Routes
 from protocol.alphabet import PART_OCTETS, PART_SEPTETS, part_count, part_room
 from protocol.smpp.codes import CommandStatus, TlvTag
 from protocol.smpp.pdu import SubmitSm
 from protocol.smpp.times import TimeFormatError, parse_time, resolve
 from storage.log import EvidenceLog
 
-logger = structlog.get_logger()
-
 _MESSAGE_PAYLOAD = int(TlvTag.MESSAGE_PAYLOAD)
+_SAR_REFERENCE = int(TlvTag.SAR_MSG_REF_NUM)
 _UDH_INDICATOR = 0x40
 
 # The concatenation header counts parts in one octet (3GPP TS 23.040 §9.2.3.24.1): nobody can put a longer
@@ -41,8 +44,12 @@ BODY_OCTETS_MAX: Final = 512 * 2**20
 # keep a message three days, some seven.  What the carrier reads is untouched; only our own patience ends.
 VALIDITY_MAX_US: Final = 7 * 86_400_000_000
 
-# Kinds of number in the plan that belong to machines.
-_THINGS = frozenset({"iot", "m2m"})
+# How long a scheduled message without a validity is tried: as long as carriers try.
+SCHEDULED_VALIDITY_US: Final = 3 * 86_400_000_000
+
+# An application that asked for transaction mode waits for the carrier's own answer: SMPP clients give up
+# after ten seconds, and what is answered later has been sent again by then.
+TRANSACTION_MAX_US: Final = 8_000_000
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -55,13 +62,22 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 
 class Admitted(msgspec.Struct, gc=False):
-    """A submission that may pass.  destination: normalised.  units: chargeable parts.  expires_us: end of
-    validity, at most VALIDITY_MAX_US away; 0 if the application named none."""
+    """A submission that may pass.
+
+    destination: normalised; number_hash: its keyed hash.  units: chargeable parts.  starts_us: when it may
+    leave, 0 for now.  expires_us: end of validity, at most VALIDITY_MAX_US behind the start; 0 if the
+    application named neither.  group: of the long text that it is a part of.
+    """
 
     carrier: Carrier
     destination: bytes
+    number_hash: bytes
     units: int
+    lane: int
+    mode: int
+    starts_us: int
     expires_us: int
+    group: Group | None
 
 
 NO_ROOM: Final = Refusal(
@@ -73,6 +89,9 @@ BODIES_FULL: Final = Refusal(
     CommandStatus.ESME_RMSGQFUL, "the open messages hold too many octets", transient=True
 )
 QUEUE_FULL: Final = Refusal(CommandStatus.ESME_RMSGQFUL, "the carrier's queue is full", transient=True)
+QUEUE_LATE: Final = Refusal(
+    CommandStatus.ESME_RTHROTTLED, "what waits in the lane has waited too long already", transient=True
+)
 OUTBOX_FULL: Final = Refusal(
     CommandStatus.ESME_RMSGQFUL, "too many receipts wait for this account", transient=True
 )
@@ -82,10 +101,19 @@ BAD_DESTINATION: Final = Refusal(CommandStatus.ESME_RINVDSTADR, "destination is 
 THING: Final = Refusal(CommandStatus.ESME_RINVDSTADR, "destination is a number for machines (物联网号段)")
 NO_CARRIER: Final = Refusal(CommandStatus.ESME_RINVDSTADR, "no carrier serves the destination's network")
 TOO_LONG: Final = Refusal(CommandStatus.ESME_RINVMSGLEN, f"the message makes more than {PARTS_MAX} parts")
+TOO_LONG_FOR_CARRIER: Final = Refusal(
+    CommandStatus.ESME_RINVMSGLEN, "the message makes more parts than its carrier takes"
+)
 BAD_HEADER: Final = Refusal(
     CommandStatus.ESME_RINVMSGLEN, "a message with a user data header does not fit into one part"
 )
 BAD_SCHEDULE: Final = Refusal(CommandStatus.ESME_RINVSCHED, "schedule_delivery_time is no SMPP time")
+FAR_SCHEDULE: Final = Refusal(
+    CommandStatus.ESME_RINVSCHED, "schedule_delivery_time is more than seven days away"
+)
+OPTED_OUT: Final = Refusal(
+    CommandStatus.ESME_RINVDSTADR, "the subscriber has opted out of this service (退订)"
+)
 BAD_VALIDITY: Final = Refusal(CommandStatus.ESME_RINVEXPIRY, "validity_period is no SMPP time, or has passed")
 
 
@@ -95,30 +123,50 @@ class Admission:
     def __init__(
         self,
         log: EvidenceLog,
-        dispatch: Dispatch,
         open_parts: OpenParts,
-        plan: NumberPlan,
+        directory: NumberDirectory,
+        routes: Routes,
         limits: LimitsConfig,
-        numbers: NumbersConfig,
+        lanes: LanesConfig,
     ) -> None:
         self.draining = False
         self._log = log
-        self._dispatch = dispatch
         self._open_parts = open_parts
-        self._plan = plan
-        self._limits = limits
-        self._numbers = numbers
-        self._warned: set[bytes] = set()
+        self._directory = directory
+        self._long_texts = LongTexts()
+        self.configure(routes, limits, lanes)
+
+    def configure(self, routes: Routes, limits: LimitsConfig, lanes: LanesConfig) -> None:
+        """Other routes and limits, from the next message on."""
+        self.routes = routes
+        # By lane: when little room is left, the last lanes are refused first.
+        self._open_max = tuple(share * limits.parts_open_max for share in SHARES)
+        self._octets_max = tuple(share * BODY_OCTETS_MAX for share in SHARES)
+        self._queue_max = tuple(share * limits.carrier_queue_max for share in SHARES)
+        self._age_max_us = tuple(
+            int(age_s * 1e6)
+            for age_s in (
+                lanes.emergency_age_max_s,
+                lanes.interactive_age_max_s,
+                lanes.notice_age_max_s,
+                lanes.bulk_age_max_s,
+            )
+        )
 
     def admit(self, account: Account, pdu: SubmitSm, now: float, now_us: int) -> Admitted | Refusal:
         """Judge one submit_sm; takes its units from the account's rate if it passes."""
         if not self._log.has_room:
             return NO_ROOM
-        if self.draining:
+        if self.draining or account.draining:
             return DRAINING
-        if len(self._open_parts.open) >= self._limits.parts_open_max:
+        lane = (
+            account.lane(pdu.source_addr, pdu.priority_flag)
+            if account.alarms
+            else account.lanes[pdu.priority_flag]
+        )
+        if len(self._open_parts.open) >= self._open_max[lane]:
             return TOO_MANY_OPEN
-        if self._open_parts.body_octets >= BODY_OCTETS_MAX:
+        if self._open_parts.body_octets >= self._octets_max[lane]:
             return BODIES_FULL
         if account.outbox.full:
             return OUTBOX_FULL
@@ -127,50 +175,63 @@ class Admission:
         destination = normalise(pdu.destination_addr)
         if not destination:
             return BAD_DESTINATION
-        carrier = self._route(destination)
-        if isinstance(carrier, Refusal):
-            return carrier
-        if carrier.full(self._limits.carrier_queue_max, now):
-            return QUEUE_FULL
-        expires_us = 0
+        number_hash = self._directory.number_hash(destination)
+        if account.honours_opt_outs and self._directory.opt_outs.is_out(number_hash, account.name):
+            return OPTED_OUT
+        network = self._directory.network(destination, number_hash, now_us)
+        if network is None:
+            return THING
+        mode = pdu.esm_class & MODE_MASK
+        starts_us = expires_us = 0
         if pdu.validity_period or pdu.schedule_delivery_time:
-            expires = expiry(pdu.schedule_delivery_time, pdu.validity_period, now_us)
-            if isinstance(expires, Refusal):
-                return expires
-            expires_us = expires
+            period = period_of(pdu.schedule_delivery_time, pdu.validity_period, now_us)
+            if isinstance(period, Refusal):
+                return period
+            starts_us, expires_us = period
+        if mode == TRANSACTION:
+            # The application waits for the carrier's answer, and not for long.
+            starts_us, expires_us = 0, now_us + TRANSACTION_MAX_US
+        group = None
+        if pdu.esm_class & _UDH_INDICATOR or (pdu.tlvs and pdu.tlv(_SAR_REFERENCE)):
+            group = self._long_texts.group_of(account.name, pdu, destination, now)
+        if group is not None and group.carrier is not None:
+            carrier = group.carrier
+        else:
+            chosen = self.routes.choose(network, now)
+            if chosen is None:
+                return NO_CARRIER
+            carrier = chosen
+            if group is not None:
+                group.carrier = carrier
+        queue = carrier.queues.lanes[lane]
+        while queue and queue[0].state != QUEUED:  # it was cancelled, or its fate told, while it waited
+            queue.popleft()
+        if queue:  # what is first in its lane finds room, whatever waits in the others
+            if carrier.full(self._queue_max[lane], now):
+                return QUEUE_FULL
+            if now_us - queue[0].queued_us > self._age_max_us[lane]:
+                return QUEUE_LATE
         units = units_of(pdu, carrier)
         if isinstance(units, Refusal):
             return units
         if not account.bucket.take(units, now):
             return OVER_RATE
-        return Admitted(carrier, destination, units, expires_us)
+        return Admitted(carrier, destination, number_hash, units, lane, mode, starts_us, expires_us, group)
 
-    def carrier_of(self, destination: bytes) -> Carrier | None:
+    def fullness(self, carriers: Iterable[Carrier]) -> float:
+        """How much of what may be open and waiting is, from 0 to 1: the fullest limit counts, and of the
+        carriers all together, since one that is down is no sign of the gateway's own load."""
+        waiting = [len(carrier.queues) / self._queue_max[0] for carrier in carriers]
+        return max(
+            len(self._open_parts.open) / self._open_max[0],
+            self._open_parts.body_octets / self._octets_max[0],
+            sum(waiting) / len(waiting) if waiting else 0.0,
+        )
+
+    def carrier_of(self, destination: bytes, now: float, now_us: int) -> Carrier | None:
         """The carrier account to which a normalised number would go now."""
-        carrier = self._route(destination)
-        return None if isinstance(carrier, Refusal) else carrier
-
-    def _route(self, destination: bytes) -> Carrier | Refusal:
-        network: str
-        segment = self._plan.lookup(destination)
-        if segment is None:
-            self._warn_unknown(destination)
-            network = self._numbers.default_network
-        elif segment.kind in _THINGS and self._numbers.reject_iot:
-            return THING
-        else:
-            network = segment.carrier
-        carrier = self._dispatch.choose(network)
-        if carrier is None and network != self._numbers.default_network:
-            carrier = self._dispatch.choose(self._numbers.default_network)
-        return carrier or NO_CARRIER
-
-    def _warn_unknown(self, destination: bytes) -> None:
-        """Say once for each prefix that the plan does not know it; there are at most a thousand."""
-        prefix = destination[:4]
-        if prefix not in self._warned:
-            self._warned.add(prefix)
-            logger.warning("number prefix not in the plan", number=mask(destination))
+        network = self._directory.network(destination, self._directory.number_hash(destination), now_us)
+        return None if network is None else self.routes.choose(network, now)
 
 
 def units_of(pdu: SubmitSm, carrier: Carrier) -> int | Refusal:
@@ -190,12 +251,20 @@ def units_of(pdu: SubmitSm, carrier: Carrier) -> int | Refusal:
     if len(text) > _PAYLOAD_OCTETS_MAX:
         return TOO_LONG
     parts = part_count(text, pdu.data_coding, carrier.default_alphabet)
-    return parts if parts <= PARTS_MAX else TOO_LONG
+    if parts > carrier.profile.parts_max:
+        return TOO_LONG if parts > PARTS_MAX else TOO_LONG_FOR_CARRIER
+    return parts
 
 
-def expiry(schedule_delivery_time: bytes, validity_period: bytes, now_us: int) -> int | Refusal:
-    """The end of validity in microseconds since the epoch, at most VALIDITY_MAX_US from now; 0 if none is
-    named (SMPP 3.4 §7.1.1)."""
+def period_of(
+    schedule_delivery_time: bytes, validity_period: bytes, now_us: int
+) -> tuple[int, int] | Refusal:
+    """When a message may leave and when its validity ends, in microseconds since the epoch (SMPP 3.4 §7.1.1);
+    0 for at once, and for no end.
+
+    A relative validity counts from the scheduled time.  What is scheduled and names no validity ends
+    SCHEDULED_VALIDITY_US after its time.
+    """
     now_s = now_us / 1e6
     start_s = now_s
     if schedule_delivery_time:
@@ -203,10 +272,15 @@ def expiry(schedule_delivery_time: bytes, validity_period: bytes, now_us: int) -
             start_s = max(now_s, resolve(parse_time(schedule_delivery_time), now_s))
         except TimeFormatError:
             return BAD_SCHEDULE
+        if start_s - now_s > VALIDITY_MAX_US / 1e6:
+            return FAR_SCHEDULE
+    starts_us = int(start_s * 1e6) if start_s > now_s else 0
     if not validity_period:
-        return 0
+        return starts_us, starts_us and starts_us + SCHEDULED_VALIDITY_US
     try:
         end_s = resolve(parse_time(validity_period), start_s)
     except TimeFormatError:
         return BAD_VALIDITY
-    return min(int(end_s * 1e6), now_us + VALIDITY_MAX_US) if end_s > now_s else BAD_VALIDITY
+    if end_s <= start_s:
+        return BAD_VALIDITY
+    return starts_us, min(int(end_s * 1e6), int(start_s * 1e6) + VALIDITY_MAX_US)

@@ -8,12 +8,13 @@ Broadcast is not offered by any of the carriers, and is refused with the status 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from gateway.admission import Admission, Admitted, Refusal
-from gateway.message import FINAL, QUEUED, Part
+from gateway.message import FINAL, MODE_MASK, TRANSACTION, Part
 from gateway.number_plan import normalise
 from gateway.open_parts import OpenParts
 from protocol.smpp.codec import encode, encode_body
@@ -46,6 +47,7 @@ logger = structlog.get_logger()
 
 _MESSAGE_PAYLOAD = int(TlvTag.MESSAGE_PAYLOAD)
 _ENROUTE = int(MessageState.ENROUTE)
+_DELIVERED = int(MessageState.DELIVERED)
 _DELETED = int(MessageState.DELETED)
 
 # What short_message may hold (SMPP 3.4 §5.2.22); a longer text of a data_sm stays in its message_payload.
@@ -129,6 +131,9 @@ class Ancillary:
                 pdu.destination_addr,
             )
             return
+        if admitted.mode == TRANSACTION:
+            self._pipeline.accept_transaction(application, pdu, submit, submit_frame, admitted, FLAG_DATA_SM)
+            return
         number = self._pipeline.accept(application, submit, submit_frame, admitted, 0, FLAG_DATA_SM)
         answer = self._pipeline.message_ids.text(number) + b"\0"
         self._pipeline.answer(application, pdu.command_id, pdu.sequence_number, answer)
@@ -192,6 +197,7 @@ class Ancillary:
         if part is None:
             _respond(application, pdu, CommandStatus.ESME_RQUERYFAIL)
             return
+        part = self._decisive(part)
         response = QuerySmResp(
             message_id=pdu.message_id,
             final_date=format_absolute(part.final_us / 1e6) if part.state == FINAL else b"",
@@ -204,10 +210,10 @@ class Ancillary:
     def _cancel_sm(self, application: Application, pdu: CancelSm, frame: bytes) -> None:
         if pdu.message_id:
             part = self._own_part(application, pdu.message_id, pdu.source_addr)
-            parts = [] if part is None else [part]
+            parts = [] if part is None else self._open.text_of(part)
         else:
             parts = self._queued_like(application, pdu)
-        parts = [part for part in parts if part.state == QUEUED and not part.doubtful]
+        parts = [part for part in parts if self._can_be_recalled(part)]
         if not parts:
             _respond(application, pdu, CommandStatus.ESME_RCANCELFAIL)
             return
@@ -215,16 +221,26 @@ class Ancillary:
             self._pipeline.finish(part, _DELETED, "application", "cancelled", application.account.name)
         self._pipeline.answer(application, pdu.command_id, pdu.sequence_number, b"")
 
+    def _decisive(self, part: Part) -> Part:
+        """Of a text that the gateway cut the part whose state is that of the text: the first that failed,
+        else one that is open; else all are delivered."""
+        text = self._open.text_of(part)
+        failed = (each for each in text if each.state == FINAL and each.message_state != _DELIVERED)
+        still_open = (each for each in text if each.state != FINAL)
+        return next(failed, None) or next(still_open, part)
+
+    def _can_be_recalled(self, part: Part) -> bool:
+        """Of a text that the gateway cut, all of it or nothing."""
+        return all(each.can_be_recalled for each in self._open.text_of(part))
+
     def _queued_like(self, application: Application, pdu: CancelSm) -> list[Part]:
         """SMPP 3.4 §4.9.1: without a message id, all that match source and destination."""
         destination = normalise(pdu.destination_addr)
-        carrier = self._admission.carrier_of(destination) if destination else None
-        if carrier is None:
-            return []
-        queue = carrier.queue
+        carriers = self._admission.routes.carriers  # it may have been led or handed over to any of them
+        waiting = (chain(carrier.queues, (part for _, _, part in carrier.resting)) for carrier in carriers)
         return [
             part
-            for part in (queue[at] for at in range(min(len(queue), _CANCEL_SCAN_MAX)))
+            for part in islice(chain.from_iterable(waiting), _CANCEL_SCAN_MAX)
             if part.destination == destination
             and part.account is application.account
             and part.source_field[2:-1] == pdu.source_addr
@@ -232,7 +248,7 @@ class Ancillary:
 
     def _replace_sm(self, application: Application, pdu: ReplaceSm, frame: bytes) -> None:
         part = self._own_part(application, pdu.message_id, pdu.source_addr)
-        if part is None or part.state != QUEUED or part.doubtful:
+        if part is None or not part.can_be_recalled or part.group is not None:
             _respond(application, pdu, CommandStatus.ESME_RREPLACEFAIL)
             return
         refusal = self._pipeline.replace(part, pdu)
@@ -263,7 +279,8 @@ def _submit_of(pdu: SubmitMulti, address: SmeAddress) -> SubmitSm:
         dest_addr_ton=address.dest_addr_ton,
         dest_addr_npi=address.dest_addr_npi,
         destination_addr=address.destination_addr,
-        esm_class=pdu.esm_class,
+        # Not transaction mode: there is one response, and each destination has an answer of its own.
+        esm_class=pdu.esm_class & ~MODE_MASK if pdu.esm_class & MODE_MASK == TRANSACTION else pdu.esm_class,
         protocol_id=pdu.protocol_id,
         priority_flag=pdu.priority_flag,
         schedule_delivery_time=pdu.schedule_delivery_time,

@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from gateway import __version__
-from gateway.commands import account, evidence, keys, service, uncertain
+from gateway.commands import account, code, evidence, keys, numbers, route, service, uncertain
 from gateway.config_table import ConfigError
 from gateway.control_client import ControlError
 from gateway.password import PasswordError
@@ -51,8 +51,11 @@ app = typer.Typer(
 for command in service.COMMANDS:
     app.command()(command)
 app.add_typer(account.app, name="account")
+app.add_typer(code.app, name="code")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(keys.app, name="keys")
+app.add_typer(numbers.app, name="numbers")
+app.add_typer(route.app, name="route")
 app.add_typer(uncertain.app, name="uncertain")
 
 

@@ -34,6 +34,10 @@ PENDING_MAX: Final = 8_000
 # The shortest sleep for a queue that waits for its rate; a timer of the loop is no finer.
 WAKE_MIN_S: Final = 0.001
 
+# A part that has waited for longer than this tells the carrier what is left of its validity: times of SMPP
+# count in tenths of a second, and validities in minutes.
+WAITED_US: Final = 1_000_000
+
 # Carriers that are behind keep applications unread no longer than this at a stretch.  At saturation it takes
 # milliseconds; a carrier that comes back to a long queue takes minutes, and nobody's session may die of it.
 PRESSED_MAX_S: Final = 1.0
@@ -62,6 +66,9 @@ class Parts(Protocol):
 
     def withdraw(self, link: Link, parts: list[Part]) -> None:
         """The link went down between intent and effect."""
+
+    def refresh(self, part: Part) -> None:
+        """It has waited, and a validity of it counts."""
 
 
 class Commitment:
@@ -169,8 +176,11 @@ class Commitment:
             ]
             log.append(encode(records.Dispatched(turns.now_us, intents)))
             dispatched = self._open.dispatched
+            waited_us = turns.now_us - WAITED_US
             for link, parts in departures:
                 for part in parts:
+                    if part.expires_us and part.accepted_us < waited_us:
+                        self.parts.refresh(part)
                     dispatched(part, link.index, turns.now_us)
         if not log.pending:
             self._set_wake()

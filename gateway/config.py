@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 
 from gateway.config_table import ConfigError, TableDecoder, WrongValue, is_credential, located
 from gateway.networks import Networks
-from gateway.password import Password, PasswordError, read_clear, read_hash
+from gateway.password import PASSWORD_OCTETS_MAX, Password, PasswordError, read_clear, read_hash
 
 SOCKET_PATH_OCTETS_MAX: Final = 107
 """sun_path has 108 octets on Linux, one of them the final NUL (unix(7))."""
@@ -66,8 +66,23 @@ Duration = Annotated[float, Meta(ge=0.1, le=86_400)]
 Inactivity = Annotated[float, Meta(ge=1, description="a number of seconds from 1, or inf for never")]
 Hours = Annotated[int, Meta(ge=1, le=8_784)]
 Entries = Annotated[int, Meta(ge=1_000, le=10_000_000)]
+# What a key for one octet of an address says when it is absent: the octet goes on as the application sent it.
+AS_SUBMITTED: Final = -1
+AddressOctet = Annotated[int, Meta(ge=0, le=255)]  # TON or NPI (SMPP 3.4 §5.2.5, §5.2.6); carriers have more
+IdForm = Literal["any", "decimal", "hexadecimal", "uuid"]
 InterfaceVersion = Annotated[Literal[0x33, 0x34, 0x50], Meta(description="0x33, 0x34 or 0x50")]
 Network = Literal["mobile", "unicom", "telecom", "broadnet"]
+LaneNames = Annotated[
+    tuple[Literal["emergency", "interactive", "notice", "bulk"], ...],
+    Meta(min_length=1, description='a list of "emergency", "interactive", "notice" and "bulk", one or more'),
+]
+CarrierNames = Annotated[
+    tuple[Name, ...], Meta(min_length=1, description="a list of names of carriers, one or more")
+]
+Weights = Annotated[
+    tuple[Annotated[int, Meta(ge=0, le=1000)], ...],
+    Meta(description="a list of whole numbers from 0 to 1000, one for each carrier of the route"),
+]
 
 
 class GatewayConfig(Struct, frozen=True, kw_only=True):
@@ -124,6 +139,31 @@ class LimitsConfig(Struct, frozen=True, kw_only=True):
     receipts_pending_max: Entries = 100_000  # receipts that match nothing yet: rare, so this is hours of them
 
 
+class LanesConfig(Struct, frozen=True, kw_only=True):
+    """[lanes]: how old the head of a queue may be for its lane to take more. Beyond it a message would come
+    too late: a code is of no use after a minute, a bulk message is after an hour."""
+
+    emergency_age_max_s: Duration = 60.0
+    interactive_age_max_s: Duration = 60.0
+    notice_age_max_s: Duration = 1_800.0
+    bulk_age_max_s: Duration = 14_400.0
+
+
+class OutcomesConfig(Struct, frozen=True, kw_only=True):
+    """[outcomes]: what carriers' statuses mean."""
+
+    file: Path | None = None  # an operator's own table, whose rows go before the shipped ones
+
+
+class RepliesConfig(Struct, frozen=True, kw_only=True):
+    """[replies]: messages of subscribers (上行)."""
+
+    default_account: SystemId | Literal[""] = ""  # of a reply that nothing else routes; none: it is unrouted
+    last_message_h: Hours = 72  # how long the account that wrote last to a subscriber has the answer
+    remembered_max: Entries = 100_000  # subscribers of whom that is known, some 150 octets each
+    part_timeout_s: Duration = 300.0  # for the missing parts of a long reply
+
+
 class NumbersConfig(Struct, frozen=True, kw_only=True):
     """[numbers]: what the number plan leaves open."""
 
@@ -144,6 +184,9 @@ class AccountTable(Struct, frozen=True, kw_only=True):
     burst: Rate = 0  # parts; absent: as rate_per_s
     uncertain: Literal["wait", "resend"] = "wait"  # a second copy is worse than a late outcome, alarms apart
     report_window: Window = 100  # unanswered deliver_sm a session, as much as applications give us
+    lanes: LaneNames = ("interactive", "notice")  # emergency has to be granted, and bulk be chosen
+    # What it sends (contract 二.1); subscribers may opt out of convenience services alone (china: 3.3).
+    category: Literal["office", "convenience", "document"] = "document"
     report_retention_h: Hours = 192  # receipts of an absent application: the eight days of a long holiday
 
     def __post_init__(self) -> None:
@@ -179,12 +222,41 @@ class CarrierTable(Struct, frozen=True, kw_only=True):
     enquire_link_s: Duration = 30.0  # as for listener
     reconnect_min_s: Duration = 1.0  # the first pause after a loss; it doubles, with jitter,
     reconnect_max_s: Duration = 60.0  # up to this: a carrier that comes back is used within a minute
-    throttle_pause_s: Duration = 1.0  # after ESME_RTHROTTLED: rates are counted by the second
+    # The first pause after ESME_RTHROTTLED; it doubles with each probe that is refused.  Rates are counted by
+    # the second, so that a tenth loses little of one.
+    throttle_pause_s: Duration = 0.1
+    message_payload: bool = True  # it takes long texts whole; else the gateway cuts them into parts
+    tlvs: bool = True  # it takes TLVs besides message_payload; else they are not sent on to it
+    # Of a text that is counted here; a text comes in 255 at most (3GPP TS 23.040 §9.2.3.24.1).
+    parts_max: Annotated[int, Meta(ge=1, le=255)] = 255
+    source_ton: AddressOctet = AS_SUBMITTED
+    source_npi: AddressOctet = AS_SUBMITTED
+    destination_ton: AddressOctet = AS_SUBMITTED
+    destination_npi: AddressOctet = AS_SUBMITTED
+    # Of the passwords that it takes: SMPP 3.4 §5.2.2 says 8, and many a carrier takes more.
+    password_octets_max: Annotated[int, Meta(ge=1, le=PASSWORD_OCTETS_MAX)] = PASSWORD_OCTETS_MAX
+    # How it writes message ids in responses and in receipts, and where a receipt has its facts.  All of it is
+    # read whatever stands here; what comes otherwise is shown by `jingxin status`.
+    ids: IdForm = "any"
+    receipt_ids: IdForm = "any"
+    receipts: Literal["any", "text", "tlv"] = "any"
     receipt_timeout_h: Hours = 72  # carriers try a handset for at most three days
 
     def __post_init__(self) -> None:
         if self.burst == 0:
             msgspec.structs.force_setattr(self, "burst", self.rate_per_s)
+
+
+class RouteTable(Struct, frozen=True, kw_only=True):
+    """[[route]]: which carriers serve a network, in order of preference.
+
+    weights: how they share the messages; one of weight 0 stands by until those before it are out of service.
+    Absent, all share alike. A network without a route is served by the carriers that name it.
+    """
+
+    network: Network
+    carriers: CarrierNames
+    weights: Weights = ()
 
 
 class CarrierConfig(CarrierTable, frozen=True, kw_only=True):
@@ -204,6 +276,10 @@ class Tables(Struct, frozen=True, kw_only=True):
     evidence: EvidenceConfig
     limits: LimitsConfig
     numbers: NumbersConfig
+    lanes: LanesConfig
+    outcomes: OutcomesConfig
+    replies: RepliesConfig
+    routes: tuple[RouteTable, ...]
     account_tables: tuple[AccountTable, ...]
     carrier_tables: tuple[CarrierTable, ...]
 
@@ -213,6 +289,12 @@ class Config(Tables, frozen=True, kw_only=True):
 
     accounts: tuple[AccountConfig, ...]
     carriers: tuple[CarrierConfig, ...]
+
+
+_TABLES: Final = (
+    *("gateway", "listener", "http", "evidence", "limits", "numbers", "lanes", "outcomes", "replies"),
+    *("account", "carrier", "route"),
+)
 
 
 def load(path: Path) -> Config:
@@ -231,7 +313,7 @@ def load(path: Path) -> Config:
     carriers = tuple(
         CarrierConfig(
             **msgspec.structs.asdict(table),
-            password=_secret(_read_clear, path, f"carrier[{table.name}].password_file", table.password_file),
+            password=_carrier_password(path, table),
         )
         for table in tables.carrier_tables
     )
@@ -241,10 +323,9 @@ def load(path: Path) -> Config:
 def read(path: Path) -> Tables:
     """Reads the file alone. Raises ConfigError, whose message is one line."""
     octets, document = _parse(path)
-    allowed = ("gateway", "listener", "http", "evidence", "limits", "numbers", "account", "carrier")
     for name in document:
-        if name not in allowed:
-            raise ConfigError(f"{path}: {name}: unknown table: allowed are {', '.join(allowed)}")
+        if name not in _TABLES:
+            raise ConfigError(f"{path}: {name}: unknown table: allowed are {', '.join(_TABLES)}")
     decoder = TableDecoder(path)
     tables = Tables(
         path=path,
@@ -255,6 +336,10 @@ def read(path: Path) -> Tables:
         evidence=decoder.table(EvidenceConfig, "evidence", document.get("evidence", {})),
         limits=decoder.table(LimitsConfig, "limits", document.get("limits", {})),
         numbers=decoder.table(NumbersConfig, "numbers", document.get("numbers", {})),
+        lanes=decoder.table(LanesConfig, "lanes", document.get("lanes", {})),
+        outcomes=decoder.table(OutcomesConfig, "outcomes", document.get("outcomes", {})),
+        replies=decoder.table(RepliesConfig, "replies", document.get("replies", {})),
+        routes=decoder.tables(RouteTable, "route", "network", document.get("route", [])),
         account_tables=decoder.tables(AccountTable, "account", "system_id", document.get("account", [])),
         carrier_tables=decoder.tables(CarrierTable, "carrier", "name", document.get("carrier", [])),
     )
@@ -287,6 +372,8 @@ def _check_together(tables: Tables) -> None:
     path = tables.path
     _refuse_twice(path, "account", "system_id", [table.system_id for table in tables.account_tables])
     _refuse_twice(path, "carrier", "name", [table.name for table in tables.carrier_tables])
+    _refuse_twice(path, "route", "network", [table.network for table in tables.routes])
+    _check_names(tables)
     if (tables.listener.host, tables.listener.port) == (tables.http.host, tables.http.port):
         raise ConfigError(f"{path}: http.port: {tables.http.port} is listener.port too: give each its own")
     for carrier in tables.carrier_tables:
@@ -299,6 +386,33 @@ def _check_together(tables: Tables) -> None:
         raise ConfigError(
             f"{path}: gateway.state_dir: too long for the control socket in it: allowed are"
             f" {SOCKET_PATH_OCTETS_MAX - len('/control.sock')} octets"
+        )
+
+
+def _check_names(tables: Tables) -> None:
+    """Whatever is named elsewhere in the file is there."""
+    path = tables.path
+    carriers = [table.name for table in tables.carrier_tables]
+    for route in tables.routes:
+        for name in route.carriers:
+            if name not in carriers:
+                raise ConfigError(
+                    f"{path}: route[{route.network}].carriers: no carrier {name!r}: allowed are"
+                    f" {', '.join(carriers) or 'none, there is no [[carrier]]'}"
+                )
+        _refuse_twice(path, f"route[{route.network}].carriers", "name", route.carriers)
+        if route.weights and len(route.weights) != len(route.carriers):
+            raise ConfigError(
+                f"{path}: route[{route.network}].weights: {len(route.weights)} numbers: allowed is one for"
+                f" each of the {len(route.carriers)} carriers"
+            )
+        if route.weights and not any(route.weights):
+            raise ConfigError(f"{path}: route[{route.network}].weights: one of them must be above 0")
+    accounts = [table.system_id for table in tables.account_tables]
+    default = tables.replies.default_account
+    if default and default not in accounts:
+        raise ConfigError(
+            f"{path}: replies.default_account: no account {default!r}: allowed are {', '.join(accounts)}"
         )
 
 
@@ -316,6 +430,17 @@ def _secret(reader: Callable[[Path], Secret], path: Path, where: str, file: Path
         return reader(located(file))
     except (PasswordError, WrongValue) as error:
         raise ConfigError(f"{path}: {where}: {error}") from error
+
+
+def _carrier_password(path: Path, table: CarrierTable) -> Password:
+    where = f"carrier[{table.name}].password_file"
+    password = _secret(_read_clear, path, where, table.password_file)
+    if len(password) > table.password_octets_max:
+        raise ConfigError(
+            f"{path}: {where}: the password has {len(password)} octets: allowed by password_octets_max are"
+            f" {table.password_octets_max}"
+        )
+    return password
 
 
 def _read_clear(path: Path) -> Password:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 import msgspec
@@ -124,20 +124,19 @@ class Correlation:
 
     # -- parts ----------------------------------------------------------------------------------------------
 
-    def learn(self, part: Part) -> None:
+    def learn(self, part: Part, carrier_id: bytes) -> None:
         """The carrier's id of ``part`` is known now.  Another part with the same id takes the key over:
         the carrier has begun to reuse its ids, and receipts speak of the newer one."""
-        self._by_id[part.carrier_id] = part
+        self._by_id[carrier_id] = part
         if self._by_canonical_id is not None:
-            self._by_canonical_id.setdefault(canonical_id(part.carrier_id), []).append(part)
+            self._by_canonical_id.setdefault(canonical_id(carrier_id), []).append(part)
 
-    def forget(self, part: Part) -> None:
-        """Drop a finished part, under every id it has had."""
-        for carrier_id in (part.carrier_id, *part.earlier_ids):
-            if self._by_id.get(carrier_id) is part:
-                del self._by_id[carrier_id]
-            if self._by_canonical_id is not None:
-                _remove(self._by_canonical_id, canonical_id(carrier_id), part)
+    def forget(self, part: Part, carrier_id: bytes) -> None:
+        """Drop an id of a finished part."""
+        if self._by_id.get(carrier_id) is part:
+            del self._by_id[carrier_id]
+        if self._by_canonical_id is not None:
+            _remove(self._by_canonical_id, canonical_id(carrier_id), part)
 
     def add_unnamed(self, part: Part) -> None:
         """The carrier may have ``part``, and has told us no id of it: only its destination can tell its
@@ -163,8 +162,8 @@ class Correlation:
     def _find_derived(self, receipt: Receipt, addresses: tuple[bytes, ...]) -> tuple[Part | None, str]:
         if self._by_canonical_id is None:
             index: dict[bytes, list[Part]] = {}
-            for part in self._by_id.values():
-                index.setdefault(canonical_id(part.carrier_id), []).append(part)
+            for carrier_id, part in self._by_id.items():
+                index.setdefault(canonical_id(carrier_id), []).append(part)
             self._by_canonical_id = index
         for candidate in id_candidates(receipt.message_id):
             for part in self._by_canonical_id.get(canonical_id(candidate), ()):
@@ -204,11 +203,11 @@ class Correlation:
         if len(self._waiting) > self._waiting_max:
             self._drop(next(iter(self._waiting.values())))
 
-    def waiting_for(self, part: Part) -> list[tuple[WaitingReceipt, str]]:
-        """Take the waiting receipts that belong to ``part``, whose id has just become known; oldest first."""
+    def waiting_for(self, part: Part, exact: bytes) -> list[tuple[WaitingReceipt, str]]:
+        """Take the waiting receipts that belong to ``part``, whose id ``exact`` has just become known; oldest
+        first."""
         if not self._waiting:
             return []
-        exact = part.carrier_id
         indexes = {index for key in _keys(exact) for index in self._waiting_ids.get(key, ())}
         found = [self._waiting[index] for index in sorted(indexes) if index > part.number]
         found = [waiting for waiting in found if part.destination in waiting.addresses]
@@ -250,6 +249,14 @@ class Correlation:
             _remove(self._waiting_ids, key, waiting.index)
         for address in set(waiting.addresses):
             _remove(self._waiting_addresses, address, waiting.index)
+
+
+def is_stale(message_id: bytes, carrier_id: bytes, earlier_ids: Iterable[tuple[object, bytes]]) -> bool:
+    """Whether a receipt with this id speaks of an earlier attempt of a part; ``carrier_id``: of its last."""
+    keys = _keys(message_id)
+    if canonical_id(carrier_id) in keys:
+        return False
+    return any(canonical_id(earlier) in keys for _, earlier in earlier_ids)
 
 
 def _may_be_of(receipt: Receipt, part: Part) -> bool:

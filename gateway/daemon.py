@@ -17,6 +17,7 @@ import uvloop
 
 from gateway import __version__, logs
 from gateway.account import Account
+from gateway.activation import smpp_socket
 from gateway.admission import Admission
 from gateway.ancillary import Ancillary
 from gateway.carrier import Carrier
@@ -32,19 +33,28 @@ from gateway.instruments import register
 from gateway.message import MessageIds
 from gateway.metrics import Metrics
 from gateway.notify import Notifier
+from gateway.number_directory import NumberDirectory
+from gateway.number_keeper import NumberKeeper
 from gateway.number_plan import NumberPlan
 from gateway.open_parts import OpenParts
 from gateway.operator_commands import OperatorCommands
+from gateway.opt_out import OptOuts
 from gateway.password import Password
 from gateway.pipeline import Pipeline
+from gateway.portability import PORTED_MAX, Portability
 from gateway.rebuild import Rebuilder
-from gateway.recovery import Fold, Restoration
+from gateway.recovery import Fold, Restoration, recall_writers
+from gateway.reload import Reload, load_outcomes
+from gateway.replies import Replies
+from gateway.reports import Reports
+from gateway.routes import Routes
 from gateway.turns import TICK_S, Turns, every
 from gateway.upkeep import Upkeep
 from gateway.upstream import Listener
 from storage import records
 from storage.keys import Keyring, read_master_key
 from storage.log import EvidenceLog
+from storage.register import REGISTER_NAME
 from storage.seal import Sealer
 
 if TYPE_CHECKING:
@@ -110,21 +120,45 @@ class Daemon:
         )
         self._low_water = self.log.recover()
 
+        # What is known: of numbers, of routes, of carriers' statuses.
+        self.directory = NumberDirectory(
+            NumberPlan.load(),
+            self.sealer.number_hash,
+            Portability(PORTED_MAX),
+            OptOuts(),
+            config.numbers,
+        )
+        self.keeper = NumberKeeper(config.gateway.state_dir / REGISTER_NAME, self.directory, self.log, loop)
+        self.routes = Routes(self.dispatch.carriers, config.routes, config.numbers.default_network)
+        outcomes = load_outcomes(config)
+
         # The two paths.
         self.message_ids = MessageIds(self.log.identity)
         self.admission = Admission(
-            self.log, self.dispatch, self.open_parts, NumberPlan.load(), config.limits, config.numbers
+            self.log, self.open_parts, self.directory, self.routes, limits, config.lanes
         )
         self.commitment = Commitment(loop, self.turns, self.log, self.open_parts, self.dispatch)
+        self.replies = Replies(
+            self.turns,
+            self.log,
+            self.commitment,
+            self.sealer,
+            self.accounts,
+            self.directory,
+            Reports(self.message_ids),
+            config.replies,
+        )
         self.pipeline = Pipeline(
             self.turns,
             self.log,
             self.commitment,
             self.sealer,
             self.open_parts,
-            self.accounts,
             self.admission,
             self.dispatch,
+            self.directory,
+            outcomes,
+            self.replies,
             self.message_ids,
         )
         self.commitment.low_water = self._low_water
@@ -135,8 +169,7 @@ class Daemon:
         )
         for carrier in self.dispatch.carriers.values():
             carrier.links = [
-                Link(carrier.config, index, self.pipeline, self.turns)
-                for index in range(carrier.config.sessions)
+                Link(carrier, index, self.pipeline, self.turns) for index in range(carrier.config.sessions)
             ]
 
         # What watches and steers.
@@ -163,7 +196,21 @@ class Daemon:
             self.pipeline,
             self.listener,
             Rebuilder(evidence, self.sealer, self.pipeline.reports),
+            self.keeper.tick,
             self._alive,
+        )
+        self.reload = Reload(
+            config,
+            self.turns,
+            self.accounts,
+            self._known_accounts,
+            self.dispatch.carriers,
+            self._known_carriers,
+            self.listener,
+            self.admission,
+            self.directory,
+            self.replies,
+            self.pipeline,
         )
         self.commands = OperatorCommands(
             config.gateway.name,
@@ -171,21 +218,27 @@ class Daemon:
             self.log,
             self.accounts,
             self.dispatch,
+            self._known_carriers,
             self.open_parts,
             self.admission,
             self.pipeline,
             self.message_ids,
+            self.listener,
+            self.reload,
+            self.keeper,
         )
 
     # -- life -----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Restore, serve until a signal, stop in order."""
+        self._loop.add_signal_handler(signal.SIGHUP, self.reload.by_signal)
         try:
             self._restore()
             await self._serve()
             await self._end("stopped by a signal")
         finally:
+            self.keeper.close()
             self.log.close()  # where the start failed: its threads must not outlive the loop
 
     async def _serve(self) -> None:
@@ -196,17 +249,20 @@ class Daemon:
         control = ControlServer(config.gateway.state_dir, self.commands.handlers)
         try:
             await control.start()
-            await self.listener.start()
+            host, port = config.listener.host, config.listener.port
+            await self.listener.start(smpp_socket(os.environ, os.getpid(), host, port))
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(signal_number, self._stop.set)
             cancel_ticks = every(self._loop, TICK_S, self.upkeep.tick)
             async with asyncio.TaskGroup() as tasks:
+                self.reload.begin(lambda run, name: tasks.create_task(run, name=name))
                 for link in self._links():
                     tasks.create_task(link.run(), name=f"link {link.name}")
                 _tune_interpreter()
                 self.notifier.ready("serving")
                 logger.info("serving", host=config.listener.host, port=config.listener.port)
                 await self._stop.wait()
+                self.reload.end()
                 self.notifier.stopping("stopping")
                 logger.info("stopping")
                 try:
@@ -230,9 +286,22 @@ class Daemon:
             lost = self.log.torn.lost
             say = logger.error if lost else logger.warning
             say("cut a torn tail", octets=self.log.torn.octets, durable_records_lost=lost)
+        self.keeper.load(self.turns.now_us)
         fold = Fold()
-        fold.read(self.log.replay(self._low_water))
-        restoration = Restoration(fold, self.sealer, self.open_parts, self._account_of, self._carrier_of)
+        fold.read(self.log.replay(min(self._low_water, self.keeper.applied_index + 1)))
+        for index, record in fold.learned:
+            if index > self.keeper.applied_index:
+                self.directory.note(index, record)
+        restoration = Restoration(
+            fold,
+            self.sealer,
+            self.open_parts,
+            self._account_of,
+            self._carrier_of,
+            self.replies,
+            self.turns,
+        )
+        recall_writers(self._config.gateway.evidence_dir, self.replies)
         cut_off = restoration.restore()
         started = records.Started(
             self.turns.now_us,
@@ -290,11 +359,17 @@ class Daemon:
         await self._until(
             lambda: not any(account.outbox.in_flight for account in self._reachable()), FAREWELL_S
         )
+        # Whoever was let in hears what became of it: answers wait for the disk, binds for their password.
+        await self._until(
+            lambda: not (self.log.busy or self.log.pending or self.listener.verifying), FAREWELL_S
+        )
         self.listener.unbind_all()
         await self._until(lambda: not self.listener.applications, FAREWELL_S)
 
     def _links(self) -> list[Link]:
-        return [link for carrier in self.dispatch.carriers.values() for link in carrier.links]
+        """All of them, with those that a reload has taken away and that are not gone yet."""
+        carriers = self._known_carriers.values()
+        return [link for carrier in carriers for link in (*carrier.links, *carrier.retired)]
 
     def _reachable(self) -> list[Account]:
         return [account for account in self.accounts.values() if account.sessions]
@@ -321,9 +396,9 @@ class Daemon:
 
     def _conditions(self) -> Sequence[Condition]:
         """What readiness means; called by the threads of the HTTP server."""
-        log, carriers = self.log, self.dispatch.carriers
-        bound = sum(link.state == "bound" for carrier in carriers.values() for link in carrier.links)
-        total = sum(len(carrier.links) for carrier in carriers.values())
+        log, carriers = self.log, list(self.dispatch.carriers.values())
+        links = [link for carrier in carriers for link in carrier.links]
+        bound, total = sum(link.state == "bound" for link in links), len(links)
         return (
             Condition("evidence", log.has_room, "room for new messages" if log.has_room else "disk full"),
             Condition("listener", self.listener.open, f"port {self._config.listener.port}"),

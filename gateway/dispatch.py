@@ -1,18 +1,21 @@
-"""When a part leaves, and by which carrier account and link.
+"""When a part leaves, and by which link of its carrier account.
 
-Every accepted part passes through its carrier's queue, if only for the rest of the turn.  Just before a batch
-of evidence is committed, :meth:`Dispatch.fill` takes as many parts as rate and windows allow; their
+Every accepted part passes through a queue of its carrier, if only for the rest of the turn.  Just before a
+batch of evidence is committed, :meth:`Dispatch.fill` takes as many parts as rate and windows allow; their
 `dispatched` record goes into that batch, and they leave when it is durable.  So a part that can go at once
 shares the commit of its acceptance.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
+from math import inf
 
 from gateway.carrier import Carrier
 from gateway.downstream import Link
-from gateway.message import QUEUED, Part
+from gateway.lanes import EMERGENCY
+from gateway.message import QUEUED, Group, Part
 
 # Parts that one `dispatched` record may name: their numbers take 9 octets each, so it stays well below the
 # longest record.
@@ -36,20 +39,6 @@ class Dispatch:
 
     def __init__(self, carriers: Iterable[Carrier]) -> None:
         self.carriers = {carrier.name: carrier for carrier in carriers}
-        self._by_network: dict[str, list[Carrier]] = {}
-        for carrier in self.carriers.values():
-            self._by_network.setdefault(carrier.network, []).append(carrier)
-
-    def choose(self, network: str) -> Carrier | None:
-        """The carrier account for a message to ``network``: of those that are bound, the one with the
-        shortest queue; if none is bound, the first, where the message waits."""
-        carriers = self._by_network.get(network)
-        if carriers is None:
-            return None
-        if len(carriers) == 1:
-            return carriers[0]
-        bound = [carrier for carrier in carriers if carrier.bound]
-        return min(bound or carriers[:1], key=lambda carrier: len(carrier.queue))
 
     def fill(self, now: float, now_us: int, expire: Callable[[Part], None]) -> Departures:
         """Take from the queues what may go now, and reserve its window slots.
@@ -60,64 +49,103 @@ class Dispatch:
         left = INTENTS_MAX
         for carrier in self.carriers.values():
             if carrier.resting:
-                carrier.wake(now)
+                carrier.wake(now, now_us)
             if carrier.returned:
                 carrier.take_back()
-            if carrier.queue:
-                carrier.drop_dead_heads()
-            if carrier.queue and now >= carrier.paused_until and left:
-                left = self._fill_carrier(carrier, departures, left, now, now_us, expire)
+            reserve, rate_reserve = 0, 0.0  # the first lane may use everything
+            for queue in carrier.queues.lanes:
+                if queue and left:
+                    left -= self._fill_from(
+                        queue, carrier, departures, left, reserve, rate_reserve, now, now_us, expire
+                    )
+                    if queue:
+                        break  # what the lanes behind could have, this one needs
+                reserve, rate_reserve = carrier.window_reserve, carrier.rate_reserve
         return departures
 
-    def _fill_carrier(
+    def _fill_from(
         self,
+        queue: deque[Part],
         carrier: Carrier,
         departures: Departures,
         left: int,
+        reserve: int,
+        rate_reserve: float,
         now: float,
         now_us: int,
         expire: Callable[[Part], None],
     ) -> int:
-        """Take at most ``left`` parts; returns how many may still be taken."""
-        queue = carrier.queue
+        """Take at most ``left`` parts of one lane; returns how many were taken.
+
+        reserve, rate_reserve: window slots and tokens that are left to the lanes before.
+        """
         take = carrier.bucket.take
-        while queue and left:
-            link = carrier.link_with_most_room()
+        taken = 0
+        refusing: tuple[Link, ...] = ()  # their controllers have too little left for what is first
+        while queue and taken < left:
+            part = queue[0]
+            if part.state != QUEUED:  # cancelled while it waited, or a late response told its fate
+                queue.popleft()
+                continue
+            link = carrier.freest_link(reserve, now, refusing)
             if link is None:
-                carrier.window_bound = True
-                return left
-            room = min(link.room, left)
+                carrier.window_bound = not refusing
+                return taken
+            room = min(link.room - reserve, left - taken)
+            controller = link.congestion if link.congestion.limited else None
             parts: list[Part] = []
             within_rate = True
             while queue and room:
                 part = queue[0]
-                if part.state != QUEUED:  # cancelled while it waited, or a late response told its fate
+                if part.state != QUEUED:
                     queue.popleft()
+                elif part.group is not None and part.group.carrier is not carrier:
+                    queue.popleft()
+                    _follow(part, part.group)
                 elif part.expires_us and part.expires_us <= now_us:
                     queue.popleft()
                     expire(part)
-                elif take(part.units, now):
+                elif controller is not None and not carrier.bucket.has(part.units, now, rate_reserve):
+                    within_rate = False
+                    break  # before the controller is asked, whose probe must not be taken in vain
+                elif controller is not None and not controller.take(part.units, now):
+                    break  # another link may have something left
+                elif take(part.units, now, rate_reserve):
                     parts.append(queue.popleft())
                     room -= 1
                 else:
                     within_rate = False
                     break
             if parts:
-                left -= len(parts)
+                taken += len(parts)
                 link.reserved += len(parts)
                 departures.append((link, parts))
             if not within_rate:
                 break
+            if controller is not None and not parts:
+                refusing += (link,)
         carrier.window_bound = False
-        return left
+        return taken
 
     def next_wake_s(self, now: float) -> float | None:
-        """Seconds until a queue that waits for its rate or its pause may go on; None if none does."""
-        waits = [
-            max(carrier.paused_until - now, carrier.bucket.wait_s(carrier.queue[0].units, now))
-            for carrier in self.carriers.values()
-            if carrier.queue and carrier.bound and (now < carrier.paused_until or not carrier.window_bound)
-        ]
+        """Seconds until a queue that waits for its rate, or a part that rests, may go on; None if none
+        does."""
+        waits = []
+        for carrier in self.carriers.values():
+            if carrier.returned:
+                waits.append(0.0)  # what followed its text here, when this carrier had had its turn
+            if carrier.resting:
+                waits.append(max(0.0, carrier.resting[0][0] - now))
+            head = next(carrier.queues.heads(), None)
+            if head is None or not carrier.bound:
+                continue
+            reserve, rate_reserve = 0, 0.0
+            if head.lane != EMERGENCY:
+                reserve, rate_reserve = carrier.window_reserve, carrier.rate_reserve
+            wait_s = carrier.congestion_wait_s(reserve, now)
+            if wait_s == inf:
+                continue  # a response will come, and a turn with it
+            waits.append(max(wait_s, carrier.bucket.wait_s(head.units, now, rate_reserve)))
         return min(waits, default=None)
 
     def pressed(self) -> bool:
@@ -131,6 +159,13 @@ class Dispatch:
         for carrier in self.carriers.values():
             per_s = carrier.answered_per_s
             total += per_s
-            if carrier.window_bound and len(carrier.queue) > max(QUEUE_SOFT_MIN, per_s * QUEUE_SOFT_S):
+            if carrier.window_bound and len(carrier.queues) > max(QUEUE_SOFT_MIN, per_s * QUEUE_SOFT_S):
                 behind += per_s
         return behind >= PRESSED_MIN_PER_S and 2 * behind >= total
+
+
+def _follow(part: Part, group: Group) -> None:
+    """The text that a part belongs to goes another way by now (field lesson 16)."""
+    assert group.carrier is not None, "whoever routes the first part of a text says where it goes"
+    part.carrier = group.carrier
+    part.carrier.returned.append(part)

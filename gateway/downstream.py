@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from gateway.congestion import Congestion
 from gateway.connection import Connection
 from gateway.message import DISPATCHED, Part
-from protocol.smpp.codes import CommandId, CommandStatus, status_name
+from protocol.smpp.codes import CommandId, CommandStatus, TlvTag, status_name
 from protocol.smpp.errors import LocalError
 from protocol.smpp.operations import BindState, Role
 from protocol.smpp.pdu import (
@@ -48,6 +49,7 @@ from protocol.smpp.session import (
 from protocol.smpp.timers import TimerSettings
 
 if TYPE_CHECKING:
+    from gateway.carrier import Carrier
     from gateway.config import CarrierConfig
     from gateway.turns import Turns
 
@@ -66,10 +68,21 @@ STABLE_S = 10.0
 # How long an orderly end waits for responses. They take a second; what misses after ten will not come.
 IN_FLIGHT_S = 10.0
 
+# Requests that wait, and not a word from the carrier, for so long: what has another way takes that.  It is
+# far beyond a carrier's usual answer and far below the enquire_link period, which decides whether the link is
+# lost.
+SILENT_S = 2.0
+
+# How long a link rests that the carrier has refused to serve: an account that was barred or has run out is
+# mended by people, and asking every minute only fills both logs.
+PARKED_S = 300.0
+
 # How long an orderly unbind may take before the socket is closed all the same.
 UNBIND_S = 3.0
 
 _SUBMIT_SM = int(CommandId.SUBMIT_SM)
+_CONGESTION_STATE = int(TlvTag.CONGESTION_STATE)
+_SC_INTERFACE_VERSION = int(TlvTag.SC_INTERFACE_VERSION)
 _BIND_REQUESTS: dict[str, type[BindRequest]] = {
     "transceiver": BindTransceiver,
     "transmitter": BindTransmitter,
@@ -98,13 +111,17 @@ class Messages(Protocol):
 class Link:
     """One bind to a carrier account.  Owned by the event loop; `run` is its task."""
 
-    def __init__(self, config: CarrierConfig, index: int, pipeline: Messages, turns: Turns) -> None:
+    def __init__(self, carrier: Carrier, index: int, pipeline: Messages, turns: Turns) -> None:
+        config = carrier.config
         self.config = config
-        self.carrier_name = config.name
+        self.carrier = carrier
+        self.carrier_name = carrier.name
         self.index = index
         self.name = f"{config.name}#{index}"
         self.reserved = 0  # window slots promised to parts whose `dispatched` record is being committed
+        self.congestion = Congestion(config.rate_per_s, config.throttle_pause_s, turns.now)
         self.can_send = False
+        self.silent = False  # it owes answers, and says nothing
         self.state = "down"
         self.detail = "not connected yet"
         self.bound_since = 0.0
@@ -114,8 +131,22 @@ class Link:
         self._attempt: asyncio.Timeout | None = None  # of the connect that is under way
         self._gone = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._wanted = asyncio.Event()  # it is to be kept up; cleared: it is drained
+        self._wanted.set()
+        self._interrupted = asyncio.Event()  # the rest before the next attempt is over early
+        self._parked = ""  # why the carrier does not serve us
         self._unanswered_since = 0.0
         self._already_bound = False
+
+    def configure(self, config: CarrierConfig, now: float) -> None:
+        """Go on with another configuration whose bind is the same."""
+        if config.throttle_pause_s == self.config.throttle_pause_s:
+            self.congestion.set_rate_max(config.rate_per_s, now)
+        else:  # the controller learns anew what the carrier takes
+            self.congestion = Congestion(config.rate_per_s, config.throttle_pause_s, now)
+        self.config = config
+        if self._connection is not None:
+            self._connection.session.window.size_max = config.window
 
     # -- what dispatch asks and gives -----------------------------------------------------------------------
 
@@ -146,9 +177,14 @@ class Link:
         if not self.can_send or connection is None or not connection.open:
             return False
         request = connection.session.request
+        profile = self.carrier.profile
+        rewrites = profile.rewrites
         for part in parts:
-            if part.state == DISPATCHED:  # no late response has told its fate meanwhile
-                request(_SUBMIT_SM, part.body, part, now)
+            if part.state != DISPATCHED:  # a late response has told its fate meanwhile
+                self.congestion.unanswered(now)  # nobody will answer, and it may have been the probe
+                continue
+            part.left = now
+            request(_SUBMIT_SM, profile.as_sent(part.body) if rewrites else part.body, part, now)
         self._turns.write_later(connection)
         return True
 
@@ -157,20 +193,27 @@ class Link:
     async def run(self) -> None:
         """Keep the link up until :meth:`stop`."""
         failures = 0
-        while not self._stopping.is_set():
+        while True:
+            await self._wanted.wait()
+            if self._stopping.is_set():
+                return
+            self._interrupted.clear()
             bound_at = await self._session()
             if bound_at and self._turns.now - bound_at > STABLE_S:
                 failures = 0
             wait_s = self._backoff_s(failures)
             failures += 1
             try:
-                await asyncio.wait_for(self._stopping.wait(), wait_s)
+                await asyncio.wait_for(self._interrupted.wait(), wait_s)
             except TimeoutError:
                 continue
+            failures = 0
 
     def _backoff_s(self, failures: int) -> float:
         config = self.config
         ceiling = min(config.reconnect_max_s, config.reconnect_min_s * 2 ** min(failures, 16))
+        if self._parked:
+            return PARKED_S
         if self._already_bound:
             ceiling = max(ceiling, min(ALREADY_BOUND_WAIT_S, config.reconnect_max_s))
         # Half of the wait is fixed, half is chance: gateways that lost a carrier together come back apart.
@@ -200,8 +243,8 @@ class Link:
     def connected(self, connection: Connection) -> None:
         """The connection stands: bind, before anything else can happen to it."""
         self._connection = connection
-        if self._stopping.is_set():
-            connection.abort("stopped")
+        if not self._kept_up:
+            connection.abort("drained")
             return
         config = self.config
         request = _BIND_REQUESTS[config.bind](
@@ -239,32 +282,93 @@ class Link:
         """Let the timers run, and end a link that is alive and does nothing (field lesson 21)."""
         if self._connection is None:
             return
+        self.congestion.tick(now)
+        session = self._connection.session
+        oldest = next(iter(session.window.entries.values()), None)
+        if now - session.heard <= SILENT_S:
+            self.silent = False
+        elif oldest is not None and now - (oldest[2] - self.config.response_timeout_s) > SILENT_S:
+            self.silent = True  # until it says something, though the request has timed out by then
         stalled_s = 2 * self.config.response_timeout_s
         if self._unanswered_since and now - self._unanswered_since > stalled_s:
             self._connection.abort(f"no response to any message for {stalled_s:.0f} s")
         else:
             self._connection.tick(now)
 
+    @property
+    def drained(self) -> bool:
+        """Whether it goes down, or is down, until :meth:`resume`."""
+        return not self._wanted.is_set()
+
+    @property
+    def _kept_up(self) -> bool:
+        return self._wanted.is_set() and not self._stopping.is_set()
+
+    def hold(self, reason: str) -> None:
+        """Before :meth:`run`: stay down until :meth:`resume`."""
+        self._wanted.clear()
+        self._rest_drained(reason)
+
     async def stop(self) -> None:
-        """Take no more parts, let those in flight be answered, unbind, close."""
+        """Drain, for good."""
         self._stopping.set()
+        await self.drain("stopped")
+        self._wanted.set()
+
+    async def drain(self, reason: str) -> None:
+        """Take no more parts, let those in flight be answered, unbind, close; down until :meth:`resume`.
+
+        Returns when the connection is gone.  Several may ask for it at the same time.
+        """
+        self._wanted.clear()
+        self._interrupted.set()
         self.can_send = False
-        if self._attempt is not None:
+        if self._attempt is not None and not self._attempt.expired():
             self._attempt.reschedule(0.0)  # nobody waits for a carrier that takes its time
         connection = self._connection
         if connection is None:
+            self._rest_drained(reason)
             return
+        session = connection.session
+        if session.bound:
+            self.state = "draining"
         deadline = self._turns.now + min(self.config.response_timeout_s, IN_FLIGHT_S)
-        while connection.session.bound and self.in_flight() and self._turns.now < deadline:  # noqa: ASYNC110
+        while session.bound and self.in_flight() and self._turns.now < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # the end is not the hot path, and an event for it would be on it
-        if connection.session.bound:
-            connection.session.unbind(self._turns.begin())
+        if session.bound:
+            session.unbind(self._turns.begin())
             connection.flush()
+        if session.state is BindState.UNBINDING:
             try:
                 await asyncio.wait_for(self._gone.wait(), UNBIND_S)
             except TimeoutError:
                 logger.warning("carrier did not answer unbind", link=self.name)
-        connection.close("stopped")
+        connection.close(reason)
+        if self._connection is connection:
+            await self._gone.wait()  # ticks cut a carrier that does not read what is left for it
+
+    def _rest_drained(self, reason: str) -> None:
+        self.state = "drained"
+        self.detail = reason
+
+    def resume(self) -> None:
+        """Bind again after a drain, or at once after a loss or having been parked."""
+        self._parked = ""
+        self._wanted.set()
+        if self._connection is None:
+            self._interrupted.set()
+
+    def park(self, reason: str) -> None:
+        """The carrier refuses to serve us: leave it alone until a person or time has mended that."""
+        connection = self._connection
+        if self._parked or connection is None:
+            return
+        self._parked = reason
+        self.can_send = False
+        self._pipeline.link_event(self, "parked", reason)
+        if connection.session.bound:
+            connection.session.unbind(self._turns.now)  # what is in flight may still be answered
+            self._turns.write_later(connection)
 
     def abort(self, reason: str) -> None:
         """End the connection at once; what is in flight is uncertain then."""
@@ -277,11 +381,20 @@ class Link:
         kind = type(pdu)
         if kind is SubmitSmResp:
             self._unanswered_since = 0.0
+            self.silent = False
+            if pdu.tlvs:  # type: ignore[union-attr]
+                self._note_congestion(pdu)  # type: ignore[arg-type]
             self._pipeline.answered(self, context, pdu.command_status, pdu.message_id)  # type: ignore[arg-type, union-attr]
         elif kind is DeliverSm:
             self._pipeline.delivered(self, self._connection, pdu, frame)  # type: ignore[arg-type]
         else:
             self._handle_rare(pdu, frame, context)
+
+    def _note_congestion(self, response: SubmitSmResp) -> None:
+        """What a carrier of SMPP 5.0 says of its own load (§4.8.4.18)."""
+        value = response.tlv(_CONGESTION_STATE)
+        if value is not None and len(value) == 1:
+            self.congestion.congested(value[0], self._turns.now)
 
     def failed(self, context: object) -> None:
         """What a response meant for its part is unknown."""
@@ -307,7 +420,7 @@ class Link:
             case ResponseUnreadable() if isinstance(context, Part):
                 self._pipeline.unanswered(self, [context], f"unreadable response: {pdu.reason}")
             case BindTransceiverResp() | BindTransmitterResp() | BindReceiverResp() | GenericNack():
-                self._bind_answered(pdu.command_status)
+                self._bind_answered(pdu)
             case Unbinding():
                 self.can_send = False
             case Unbound():
@@ -321,18 +434,22 @@ class Link:
             case _:
                 logger.warning("unexpected PDU from a carrier", link=self.name, pdu=type(pdu).__name__)
 
-    def _bind_answered(self, command_status: int) -> None:
+    def _bind_answered(self, answer: Pdu) -> None:
         connection = self._connection
         assert connection is not None
         if not connection.session.bound:
-            self._already_bound = command_status == CommandStatus.ESME_RALYBND
-            connection.close(f"bind refused: {status_name(command_status)}")
+            self._already_bound = answer.command_status == CommandStatus.ESME_RALYBND
+            connection.close(f"bind refused: {status_name(answer.command_status)}")
             return
+        self.carrier.observed.bind_answer(answer.tlv(_SC_INTERFACE_VERSION), self._turns.now_us)
         self.state = "bound"
         self.detail = connection.peer_name
         self.bound_since = self._turns.now
         self._unanswered_since = 0.0
-        self.can_send = connection.session.state is not BindState.BOUND_RX and not self._stopping.is_set()
+        self._parked = ""
+        self.silent = False
+        self.congestion.reset(self._turns.now)
+        self.can_send = connection.session.state is not BindState.BOUND_RX and self._kept_up
         self._pipeline.link_event(self, "bound", connection.peer_name)
         self._turns.schedule()
 
@@ -352,6 +469,10 @@ class Link:
 
     def _down(self, reason: str) -> None:
         self.can_send = False
-        self.state = "down"
-        self.detail = reason
+        self.silent = False
+        if self._kept_up:
+            self.state = "parked" if self._parked else "down"
+            self.detail = self._parked or reason
+        else:
+            self._rest_drained(reason)
         self._pipeline.link_event(self, "down", reason)

@@ -73,7 +73,7 @@ def register(
         "jingxin_replies_unrouted_total",
         "Replies that no account's source prefix matches.",
         (),
-        lambda: {(): pipeline.unrouted_replies},
+        lambda: {(): pipeline.replies.unrouted},
     )
     metrics.counter_family(
         "jingxin_replies_refused_total",
@@ -88,7 +88,7 @@ def _messages(metrics: Metrics, accounts: Mapping[str, Account], carriers: Mappi
         "jingxin_parts_accepted_total",
         "Parts answered with ESME_ROK.",
         ("account",),
-        lambda: {(account.name,): account.accepted for account in accounts.values()},
+        lambda: {(account.name,): account.accepted for account in list(accounts.values())},
     )
     metrics.counter_family(
         "jingxin_parts_denied_total",
@@ -106,7 +106,7 @@ def _messages(metrics: Metrics, accounts: Mapping[str, Account], carriers: Mappi
         "jingxin_parts_sent_total",
         "Parts that a carrier took.",
         ("carrier",),
-        lambda: {(carrier.name,): carrier.answered for carrier in carriers.values()},
+        lambda: {(carrier.name,): carrier.answered for carrier in list(carriers.values())},
     )
     metrics.counter_family(
         "jingxin_parts_refused_total",
@@ -120,7 +120,7 @@ def _messages(metrics: Metrics, accounts: Mapping[str, Account], carriers: Mappi
         ("carrier", "state"),
         lambda: {
             (carrier.name, _state_name(state)): count
-            for carrier in carriers.values()
+            for carrier in list(carriers.values())
             for state, count in carrier.receipts.copy().items()
         },
     )
@@ -142,31 +142,31 @@ def _levels(
         "jingxin_sessions",
         "Bound sessions of applications.",
         ("account",),
-        lambda: {(account.name,): len(account.sessions) for account in accounts.values()},
+        lambda: {(account.name,): len(account.sessions) for account in list(accounts.values())},
     )
     metrics.gauge_family(
         "jingxin_outbox_reports",
         "Receipts and replies that an account has still to hear.",
         ("account",),
-        lambda: {(account.name,): len(account.outbox) for account in accounts.values()},
+        lambda: {(account.name,): len(account.outbox) for account in list(accounts.values())},
     )
     metrics.gauge_family(
         "jingxin_queue_parts",
         "Parts that wait for a carrier.",
         ("carrier",),
-        lambda: {(carrier.name,): len(carrier.queue) for carrier in carriers.values()},
+        lambda: {(carrier.name,): len(carrier.queues) for carrier in list(carriers.values())},
     )
     metrics.gauge_family(
         "jingxin_uncertain_parts",
         "Parts whose fate at the carrier is unknown.",
         ("carrier",),
-        lambda: {(carrier.name,): carrier.correlation.uncertain for carrier in carriers.values()},
+        lambda: {(carrier.name,): carrier.correlation.uncertain for carrier in list(carriers.values())},
     )
     metrics.gauge_family(
         "jingxin_receipts_waiting",
         "Receipts that have matched nothing yet.",
         ("carrier",),
-        lambda: {(carrier.name,): carrier.correlation.waiting for carrier in carriers.values()},
+        lambda: {(carrier.name,): carrier.correlation.waiting for carrier in list(carriers.values())},
     )
     metrics.gauge_family(
         "jingxin_link_up",
@@ -174,7 +174,7 @@ def _levels(
         ("carrier", "link"),
         lambda: {
             (carrier.name, str(link.index)): float(link.state == "bound")
-            for carrier in carriers.values()
+            for carrier in list(carriers.values())
             for link in carrier.links
         },
     )
@@ -184,7 +184,7 @@ def _levels(
         ("carrier", "link"),
         lambda: {
             (carrier.name, str(link.index)): float(link.window_used)
-            for carrier in carriers.values()
+            for carrier in list(carriers.values())
             for link in carrier.links
         },
     )

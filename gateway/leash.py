@@ -1,7 +1,9 @@
-"""`python -m gateway.leash CORES COMMAND...`: becomes the command, and ends when whoever started it is gone.
+"""`python -m gateway.leash CORES SOCKET COMMAND...`: becomes the command, and ends when whoever started it is
+gone.
 
-CORES are numbers with commas between them, or nothing for all. A process of its own does this because between
-fork and exec of a process with threads no Python may run.
+CORES are numbers with commas between them, or nothing for all. SOCKET is the number of a descriptor that
+listens, or nothing: the command finds it as systemd would hand it over (sd_listen_fds(3)). A process of its
+own does this because between fork and exec of a process with threads no Python may run.
 """
 
 from __future__ import annotations
@@ -15,10 +17,16 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2); it stays over exec
 
 
-def main(cores: str, *command: str) -> None:
+_FIRST_HANDED_OVER: Final = 3
+
+
+def main(cores: str, listening: str, *command: str) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if cores:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    if listening:
+        os.dup2(int(listening), _FIRST_HANDED_OVER)
+        os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="smpp", LISTEN_PID=str(os.getpid()))
     os.execv(command[0], command)  # noqa: S606 - no shell is the point
 
 

@@ -2,6 +2,7 @@
 
 A message is what an application submitted; a part is one PDU of it on the air and the unit of charging.  One
 submit_sm is one part; a submit_multi is one part for each destination, all answering to the same message id.
+Parts of one long text that must take one way, whoever cut it, share a group.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ IDENTITY_OCTETS = 3
 _HEXADECIMAL = frozenset(b"0123456789abcdef")
 
 
+# Modes of a message: the two low bits of esm_class (SMPP 3.4 §5.2.12).  The default is the carrier's, which
+# is store and forward with all of them.
+MODE_MASK = 0x03
+DATAGRAM, TRANSACTION = 1, 2
+
+
 class PartState(IntEnum):
     """Where a part stands.  It only moves forward, except that a certain failure to send, or a decision to
     resend, puts it back into the queue."""
@@ -38,15 +45,46 @@ class PartState(IntEnum):
 QUEUED, DISPATCHED, UNCERTAIN, SENT, FINAL = (int(state) for state in PartState)
 
 
+class Group(msgspec.Struct, gc=False, eq=False):
+    """The parts of one long text: they take one way (field lesson 16).
+
+    carrier: theirs, once the first is routed.  begun: one of them has been dispatched, so the others follow.
+    first: the number of the first, where the gateway cut the text, and has one report for all; 0 where the
+    application cut it, and hears of each.  cut_into: how many these are; delivered: those that are.
+    reported: the one report has been made.
+    """
+
+    carrier: Carrier | None = None
+    begun: bool = False
+    first: int = 0
+    cut_into: int = 1
+    delivered: int = 0
+    reported: bool = False
+
+    def settles(self, *, delivered: bool) -> bool:
+        """Whether the end of one part is that of the text: the first failure, or the last delivery."""
+        if self.reported:
+            return False
+        self.delivered += delivered
+        self.reported = not delivered or self.delivered == self.cut_into
+        return self.reported
+
+
 class Part(msgspec.Struct, gc=False, eq=False):
     """An open part.
 
     number: the index of its `accepted` record.  message: the number whose id the application knows.
     destination: normalised digits.  source_field, destination_field: TON, NPI, address and NUL, as submitted.
-    body: the submit_sm body for the carrier, kept until the carrier has taken the part.
-    carrier_id: of the last attempt that was answered; earlier_ids: of those before.
+    body: the submit_sm body for the carrier, kept until the carrier has taken the part.  content: the index
+    of the record that holds the body as it was submitted.
+    carrier: to which it goes or went.  carrier_id: of the last attempt that was answered, and earlier_ids: of
+    those before, with the carriers that gave them.
     doubtful: an attempt of it was uncertain, so the carrier may have it even while it is queued again.
+    rerouted: it was sent another way because a carrier said so; that happens once.
     registered_delivery: as the application asked.  units: chargeable parts in this PDU.
+    mode: of esm_class (SMPP 3.4 §5.2.12).  queued_us: since when it waits.  left: when it left last, in the
+    monotonic seconds of this process.
+    postponed: how often a retry of it was scheduled.
     message_state: SMPP message_state once FINAL, otherwise 0.
     """
 
@@ -62,16 +100,35 @@ class Part(msgspec.Struct, gc=False, eq=False):
     units: int
     accepted_us: int
     expires_us: int
+    lane: int
+    mode: int
+    queued_us: int
+    content: int
+    group: Group | None = None
     state: int = QUEUED
     attempts: int = 0
+    postponed: int = 0
     doubtful: bool = False
+    rerouted: bool = False
     link: int = 0
     dispatched_us: int = 0
+    left: float = 0.0
     carrier_id: bytes = b""
-    earlier_ids: tuple[bytes, ...] = ()
+    earlier_ids: tuple[tuple[Carrier, bytes], ...] = ()
     message_state: int = 0
     final_us: int = 0
     error: bytes = b""
+
+    @property
+    def oldest(self) -> int:
+        """The oldest record that a restart needs for it: its own, or, where it was cut from a longer text,
+        that of the text's first part, since they have one outcome together."""
+        return self.number if self.group is None else self.group.first or self.number
+
+    @property
+    def can_be_recalled(self) -> bool:
+        """Whether the carrier has certainly never had it, so that it can be cancelled or replaced."""
+        return self.state == QUEUED and not self.doubtful and not self.postponed
 
 
 def address_fields(pdu: SubmitSm, body: bytes) -> tuple[bytes, bytes]:

@@ -7,8 +7,12 @@ methods while it reads the evidence: what a restart finds is what operation woul
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN, Part
+
+if TYPE_CHECKING:
+    from gateway.carrier import Carrier
 
 # Finished parts that are still known by their id: a duplicate receipt is recognised as such, and query_sm
 # is answered.  50,000 at some 600 bytes are 30 MB; at 500 messages a second that is a hundred seconds,
@@ -29,8 +33,18 @@ class OpenParts:
         return self.open.get(number) or self._finished.get(number)
 
     def oldest(self) -> int | None:
-        """The number of the oldest part that is not finished."""
-        return next(iter(self.open), None)  # numbers only grow, and a dict keeps the order
+        """The oldest record that the open parts need."""
+        part = next(iter(self.open.values()), None)  # numbers only grow, and a dict keeps the order
+        return None if part is None else part.oldest
+
+    def text_of(self, part: Part) -> list[Part]:
+        """The parts that the gateway has cut from the same text, as far as they are known; else the part
+        alone."""
+        group = part.group
+        if group is None or not group.first:
+            return [part]
+        found = (self.get(number) for number in range(group.first, group.first + group.cut_into))
+        return [each for each in found if each is not None]
 
     def add(self, part: Part) -> None:
         """A part was accepted."""
@@ -47,6 +61,8 @@ class OpenParts:
         if part.state == UNCERTAIN:
             part.carrier.correlation.remove_unnamed(part)
         part.state = DISPATCHED
+        if part.group is not None:
+            part.group.begun = True
         part.link = link
         part.attempts += 1
         part.dispatched_us = now_us
@@ -57,30 +73,57 @@ class OpenParts:
             part.carrier.correlation.remove_unnamed(part)
         part.state = QUEUED
 
-    def sent(self, part: Part, carrier_id: bytes) -> None:
-        """The carrier has taken the part.  A later id of the same part (a resent one) is known beside the
+    def postponed(self, part: Part, carrier: Carrier) -> None:
+        """The carrier has refused the part, or reported that it failed, and it is tried again by ``carrier``.
+
+        Whatever comes for its earlier attempts still finds it.
+        """
+        if part.state == UNCERTAIN or (part.state == SENT and not part.carrier_id):
+            part.carrier.correlation.remove_unnamed(part)
+        if part.carrier_id:
+            part.earlier_ids += ((part.carrier, part.carrier_id),)
+            part.carrier_id = b""
+        if carrier is not part.carrier:
+            part.rerouted = True
+            part.carrier = carrier
+            if part.group is not None:
+                part.group.carrier = carrier
+        part.state = QUEUED
+        part.postponed += 1
+
+    def restocked(self, part: Part, body: bytes) -> None:
+        """The body of a part that is to be sent again has been read from the evidence."""
+        self.body_octets += len(body) - len(part.body)
+        part.body = body
+
+    def sent(self, part: Part, carrier: Carrier, carrier_id: bytes) -> None:
+        """``carrier`` has taken the part.  A later id of the same part (a resent one) is known beside the
         earlier one, so that a receipt for either finds it.
 
         A carrier may answer well and name no id: then only the destination can tell the part's receipt from
         others, as if it were uncertain; but it is never sent again.
         """
-        correlation = part.carrier.correlation
         if part.state == UNCERTAIN or (part.state == SENT and not part.carrier_id):
-            correlation.remove_unnamed(part)
+            part.carrier.correlation.remove_unnamed(part)
         if part.state != FINAL:
             part.state = SENT
+            if not part.carrier_id:
+                part.carrier = carrier  # a late answer may come from the one before
             self.body_octets -= len(part.body)
             part.body = b""
         if not carrier_id:
             if part.state == SENT and not part.carrier_id:
-                correlation.add_unnamed(part)
+                part.carrier.correlation.add_unnamed(part)
             return
         if self.get(part.number) is not part:
             return  # forgotten meanwhile: nobody would ever take its id out of the index again
-        if part.carrier_id:
-            part.earlier_ids += (part.carrier_id,)
-        part.carrier_id = carrier_id
-        correlation.learn(part)
+        if part.carrier is carrier:
+            if part.carrier_id:
+                part.earlier_ids += ((carrier, part.carrier_id),)
+            part.carrier_id = carrier_id
+        else:
+            part.earlier_ids += ((carrier, carrier_id),)
+        carrier.correlation.learn(part, carrier_id)
 
     def uncertain(self, part: Part) -> None:
         """No response came; nobody knows whether the carrier has the part."""
@@ -102,4 +145,6 @@ class OpenParts:
         self._finished[part.number] = part
         if len(self._finished) > FINISHED_MAX:
             _, oldest = self._finished.popitem(last=False)
-            oldest.carrier.correlation.forget(oldest)
+            oldest.carrier.correlation.forget(oldest, oldest.carrier_id)
+            for carrier, carrier_id in oldest.earlier_ids:
+                carrier.correlation.forget(oldest, carrier_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -13,14 +14,19 @@ from gateway import __version__
 from gateway.account import Account
 from gateway.admission import Admission
 from gateway.carrier import Carrier
+from gateway.config_table import ConfigError
 from gateway.control import CommandError, Handler
 from gateway.dispatch import Dispatch
+from gateway.downstream import Link
 from gateway.logs import mask_numbers
 from gateway.message import UNCERTAIN, MessageIds, Part
-from gateway.number_plan import mask
+from gateway.number_keeper import NumberKeeper
+from gateway.number_plan import mask, normalise
 from gateway.open_parts import OpenParts
 from gateway.pipeline import Pipeline
+from gateway.reload import Reload
 from gateway.turns import Turns
+from gateway.upstream import Listener
 from protocol.smpp.times import SHANGHAI
 from storage.log import EvidenceLog
 
@@ -32,7 +38,13 @@ class _List(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Steering(msgspec.Struct, forbid_unknown_fields=True):
+    target: str = "all"
     who: str = ""
+    reason: str = ""
+
+
+class _Number(msgspec.Struct, forbid_unknown_fields=True):
+    number: str
 
 
 class _Decision(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,7 +54,10 @@ class _Decision(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class OperatorCommands:
-    """Handlers by command name."""
+    """Handlers by command name.
+
+    known_carriers: with those that have left the configuration and still have open business.
+    """
 
     def __init__(
         self,
@@ -51,16 +66,24 @@ class OperatorCommands:
         log: EvidenceLog,
         accounts: Mapping[str, Account],
         dispatch: Dispatch,
+        known_carriers: Mapping[str, Carrier],
         open_parts: OpenParts,
         admission: Admission,
         pipeline: Pipeline,
         message_ids: MessageIds,
+        listener: Listener,
+        reload: Reload,
+        keeper: NumberKeeper,
     ) -> None:
         self._name = name
+        self._listener = listener
+        self._reload = reload
+        self._keeper = keeper
         self._turns = turns
         self._log = log
         self._accounts = accounts
         self._dispatch = dispatch
+        self._known_carriers = known_carriers
         self._open = open_parts
         self._admission = admission
         self._pipeline = pipeline
@@ -70,6 +93,9 @@ class OperatorCommands:
             "status": self._status,
             "drain": self._drain,
             "resume": self._resume,
+            "reload": self._reload_file,
+            "numbers_reload": self._numbers_reload,
+            "route_explain": self._route_explain,
             "uncertain_list": self._uncertain_list,
             "uncertain_resend": self._uncertain_resend,
             "uncertain_close": self._uncertain_close,
@@ -86,14 +112,25 @@ class OperatorCommands:
             "evidence_has_room": self._log.has_room,
             "evidence_records": self._log.durable_index,
             "open_parts": len(self._open.open),
-            "uncertain_parts": sum(carrier.correlation.uncertain for carrier in self._carriers()),
-            "unrouted_replies": self._pipeline.unrouted_replies,
+            "uncertain_parts": sum(
+                carrier.correlation.uncertain for carrier in self._known_carriers.values()
+            ),
+            "unrouted_replies": self._pipeline.replies.unrouted,
             "accounts": {account.name: _account_row(account) for account in self._accounts.values()},
-            "carriers": {carrier.name: _carrier_row(carrier) for carrier in self._carriers()},
+            "carriers": {
+                carrier.name: _carrier_row(carrier, self._turns.now) for carrier in self._carriers()
+            },
+            "differs": [
+                {"carrier": carrier.name, "differs": sentence}
+                for carrier in self._carriers()
+                for sentence in carrier.observed.sentences()
+            ],
             "links": [
                 {
                     "link": link.name,
                     "state": link.state,
+                    "rate": link.congestion.state,
+                    "rate_per_s": round(link.congestion.rate_per_s, 1),
                     "in_flight": len(link.in_flight()),
                     "detail": link.detail,
                 }
@@ -105,26 +142,110 @@ class OperatorCommands:
     def _carriers(self) -> list[Carrier]:
         return list(self._dispatch.carriers.values())
 
+    def _route_explain(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Which way a message to a number would go now, and why."""
+        number = normalise(_convert(arguments, _Number).number.encode())
+        if not number:
+            raise CommandError("no Chinese mobile number: 11 digits, or 13 of a thing")
+        turns, directory = self._turns, self._pipeline.directory
+        number_hash = directory.number_hash(number)
+        explained = directory.explain(number, number_hash, turns.now_us)
+        network = directory.network(number, number_hash, turns.now_us)
+        routes = self._admission.routes
+        chosen = None if network is None else routes.choose(network, turns.now, peek=True)
+        return {
+            "number": mask(number),
+            **explained,
+            "network": network or "none: numbers of machines are refused",
+            "carrier": "none" if chosen is None else chosen.name,
+            "opted_out_of": [name for name in self._accounts if directory.opt_outs.is_out(number_hash, name)],
+            "ways": [
+                {
+                    "carrier": way.carrier.name,
+                    "weight": way.weight,
+                    "in_service": way.carrier.in_service(turns.now),
+                    "queue": len(way.carrier.queues),
+                }
+                for way in (routes.ways_to(network) if network else ())
+            ],
+        }
+
     # -- steer ----------------------------------------------------------------------------------------------
 
-    def _drain(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        who = _convert(arguments, _Steering).who
-        self._admission.draining = True
-        self._pipeline.operator_action(who, "drain", "", [])
-        return {"draining": True, "open_parts": len(self._open.open)}
+    async def _drain(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        steering = _convert(arguments, _Steering)
+        target = self._target(steering.target)
+        self._pipeline.operator_action(steering.who, "drain", steering.target, [])
+        match target:
+            case Account():
+                self._listener.dismiss(target)
+                while self._listener.is_leaving(target):  # noqa: ASYNC110 - ticks see it off
+                    await asyncio.sleep(0.05)
+            case list():
+                await asyncio.gather(*(link.drain("drained") for link in target))
+            case None:
+                self._admission.draining = True
+        return {
+            "drained": steering.target,
+            "draining": self._admission.draining,
+            "open_parts": len(self._open.open),
+        }
 
     def _resume(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        who = _convert(arguments, _Steering).who
-        self._admission.draining = False
-        self._pipeline.operator_action(who, "resume", "", [])
-        return {"draining": False}
+        steering = _convert(arguments, _Steering)
+        target = self._target(steering.target)
+        match target:
+            case Account():
+                target.draining = False
+            case list():
+                for link in target:
+                    link.resume()
+            case None:
+                self._admission.draining = False
+        self._pipeline.operator_action(steering.who, "resume", steering.target, [])
+        return {"resumed": steering.target, "draining": self._admission.draining}
+
+    def _target(self, name: str) -> Account | list[Link] | None:
+        """What a drain or resume names: an account, the links of a carrier, one link; None for all."""
+        if name == "all":
+            return None
+        links = {link.name: [link] for carrier in self._carriers() for link in carrier.links}
+        links.update({carrier.name: carrier.links for carrier in self._carriers()})
+        found = [each for each in (links.get(name), self._accounts.get(name)) if each is not None]
+        if name.startswith("account:"):
+            found = [each for each in (self._accounts.get(name.removeprefix("account:")),) if each]
+        if name.startswith("carrier:"):
+            found = [each for each in (links.get(name.removeprefix("carrier:")),) if each]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise CommandError(f"{name} is an account and a carrier: say account:{name} or carrier:{name}")
+        raise CommandError(
+            f"nothing is called {name!r}: there are all, {', '.join((*self._accounts, *links))}"
+        )
+
+    async def _reload_file(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return dict(await self._reload.reload(_convert(arguments, _Steering).who))
+        except ConfigError as error:
+            raise CommandError(str(error)) from error
+
+    def _numbers_reload(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        steering = _convert(arguments, _Steering)
+        self._keeper.reload(self._turns.now_us)
+        self._pipeline.operator_action(steering.who, "numbers", mask_numbers(steering.reason), [])
+        return {"reading": True}
 
     # -- uncertain parts ------------------------------------------------------------------------------------
 
     def _uncertain_list(self, arguments: dict[str, Any]) -> dict[str, Any]:
         limit = _convert(arguments, _List).limit
         parts = sorted(
-            (part for carrier in self._carriers() for part in carrier.correlation.uncertain_parts()),
+            (
+                part
+                for carrier in self._known_carriers.values()
+                for part in carrier.correlation.uncertain_parts()
+            ),
             key=lambda part: part.number,
         )
         return {"total": len(parts), "parts": [self._part_row(part) for part in parts[:limit]]}
@@ -178,6 +299,7 @@ def _time(time_us: int) -> str:
 def _account_row(account: Account) -> dict[str, Any]:
     return {
         "sessions": len(account.sessions),
+        "draining": account.draining,
         "accepted": account.accepted,
         "refused": sum(account.refused.values()),
         "reported": account.reported[0],
@@ -185,11 +307,13 @@ def _account_row(account: Account) -> dict[str, Any]:
     }
 
 
-def _carrier_row(carrier: Carrier) -> dict[str, Any]:
+def _carrier_row(carrier: Carrier, now: float) -> dict[str, Any]:
     return {
         "network": carrier.network,
         "bound": sum(link.state == "bound" for link in carrier.links),
-        "queue": len(carrier.queue),
+        "service": carrier.breaker.state(now) if carrier.bound else "down",
+        "queue": len(carrier.queues),
+        "resting": len(carrier.resting),
         "answered": carrier.answered,
         "answered_per_s": round(carrier.answered_per_s, 1),
         "refused": sum(carrier.refused.values()),

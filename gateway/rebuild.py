@@ -5,6 +5,7 @@ Runs on a thread of its own with readers of its own, since it reads files.
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,8 @@ from gateway.correlation import receipt_in
 from gateway.message import address_fields
 from gateway.outbox import Report
 from gateway.pipeline import submit_of_body
+from gateway.reassembly import Reassembly, ReplyPart
+from gateway.replies import key_of
 from gateway.reports import Reports
 from protocol.smpp.codec import decode
 from protocol.smpp.codes import MessageState, command_name
@@ -40,7 +43,7 @@ class NoReport(SmppError):
 class ReadBack(msgspec.Struct, gc=False):
     """The origin of a report, read from its `accepted` record."""
 
-    number: int
+    oldest: int
     message: int
     source_field: bytes
     destination_field: bytes
@@ -104,6 +107,8 @@ class Rebuilder:
             case records.Reply():
                 frame = self._sealer.unseal(index, record.content)
                 return self._reports.of_reply(_delivered(frame), frame, index, record.time_us)
+            case records.Assembled():
+                return self._of_assembly(index, record)
             case _:
                 raise NoReport(f"record {index} is no report but {type(record).__name__}")
 
@@ -121,13 +126,50 @@ class Rebuilder:
         origin = self._origin(number)
         return self._reports.of_receipt(origin, receipt, index, time_us, final=is_final(receipt))
 
+    def _of_assembly(self, index: int, record: records.Assembled) -> Report:
+        """The parts are joined as they were when they came."""
+        reassembly = Reassembly(inf, 1)
+        pdus: dict[int, DeliverSm | DataSm] = {}
+        whole = None
+        for reply in sorted(record.replies):
+            part = records.decode(self._accepted.find(reply))
+            if not isinstance(part, records.Reply):
+                raise NoReport(f"record {reply} is no reply but {type(part).__name__}")
+            pdus[reply] = pdu = _delivered(self._sealer.unseal(reply, part.content))
+            key, place, text = key_of(part.carrier, pdu)
+            whole = reassembly.add(
+                key, place.total, ReplyPart(reply, part.time_us, place.sequence, text), 0.0
+            )
+        if whole is None:
+            (whole,) = reassembly.overdue(inf)
+        return self._reports.of_assembly(whole, pdus[whole.head.index], index, record.time_us)
+
+    def bodies(self, contents: list[int]) -> list[bytes | None]:
+        """The submit_sm bodies in these records, each an Accepted or a Replaced; None for one that cannot be
+        read now and ever after.  Raises as `rebuild`."""
+        found: list[bytes | None] = []
+        for content in contents:
+            try:
+                found.append(self._body(content))
+            except _NEVER as error:
+                logger.error("a submission cannot be read", record=content, error=str(error))
+                found.append(None)
+        return found
+
+    def _body(self, content: int) -> bytes:
+        record = records.decode(self._accepted.find(content))
+        if not isinstance(record, records.Accepted | records.Replaced):
+            raise NoReport(f"record {content} holds no submission but is {type(record).__name__}")
+        return self._sealer.unseal(content, record.content)
+
     def _origin(self, number: int) -> ReadBack:
         accepted = records.decode(self._accepted.find(number))
         if not isinstance(accepted, records.Accepted):
             raise NoReport(f"record {number} accepts no part but is {type(accepted).__name__}")
         body = self._sealer.unseal(number, accepted.content)
         source_field, destination_field = address_fields(submit_of_body(body), body)
-        return ReadBack(number, accepted.message or number, source_field, destination_field, accepted.time_us)
+        oldest, message = accepted.first or number, accepted.message or number
+        return ReadBack(oldest, message, source_field, destination_field, accepted.time_us)
 
 
 def _delivered(frame: bytes) -> DeliverSm | DataSm:

@@ -9,31 +9,80 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 import structlog
 
 from gateway.account import Account
+from gateway.admission import Refusal, period_of
 from gateway.carrier import Carrier
-from gateway.correlation import MISMATCH, WaitingReceipt, receipt_in
-from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN, Part, address_fields
+from gateway.correlation import MISMATCH, WaitingReceipt, is_stale, receipt_in
+from gateway.message import (
+    DISPATCHED,
+    FINAL,
+    MODE_MASK,
+    QUEUED,
+    SENT,
+    UNCERTAIN,
+    Group,
+    Part,
+    address_fields,
+)
 from gateway.number_plan import normalise
 from gateway.open_parts import FINISHED_MAX, OpenParts
 from gateway.pipeline import body_for_carrier, submit_of_body
-from gateway.reports import wanted
+from gateway.replies import Replies
+from gateway.reports import is_reported, wanted
+from gateway.turns import Turns
 from protocol.smpp.codec import decode
 from protocol.smpp.codes import MessageState
 from protocol.smpp.errors import PduError
-from protocol.smpp.pdu import DataSm, DeliverSm
-from protocol.smpp.receipt import is_final
+from protocol.smpp.pdu import DataSm, DeliverSm, SubmitSm
+from protocol.smpp.receipt import Receipt, is_final
 from storage import records
 from storage.errors import ContentErased
+from storage.reader import LogReader
 from storage.seal import Sealer
 
 logger = structlog.get_logger()
 
 _REJECTED = int(MessageState.REJECTED)
+
+# How far a start looks back for who wrote to whom last, which takes 0.6 s.  A message makes three to five
+# records, so these are most of the 100,000 subscribers that are remembered if the configuration says nothing;
+# a reply to what stands further back goes by the other rules.
+WARM_RECORDS: Final = 300_000
+
+
+def _beginnings(kind: type[records.Record]) -> tuple[bytes, ...]:
+    """How the records of a kind begin, with all fields or without some of those that have a default: the head
+    of a msgpack array, then the tag."""
+    required = sum(field.required for field in msgspec.structs.fields(kind))
+    tag = kind.__struct_config__.tag
+    lengths = range(1 + required, 2 + len(kind.__struct_fields__))
+    assert lengths[-1] < 16, "the head of a longer array has another form"
+    assert isinstance(tag, int)
+    return tuple(bytes((0x90 | length, tag)) for length in lengths)
+
+
+_ACCEPTED: Final = _beginnings(records.Accepted)
+
+
+def recall_writers(directory: Path, replies: Replies) -> None:
+    """Let the replies know again who wrote to whom last, from the end of the evidence in this directory.
+
+    To be called before the restoration, which may have to find an account for a reply.
+
+    Raises CorruptEvidence and OSError.
+    """
+    with LogReader(directory) as reader:
+        start = max(reader.first_index, reader.next_index - WARM_RECORDS)
+        found = (
+            records.decode(octets) for _, octets in reader.records(start) if octets.startswith(_ACCEPTED)
+        )
+        replies.recall(record for record in found if isinstance(record, records.Accepted))
 
 
 class Fate(msgspec.Struct, gc=False):
@@ -41,11 +90,17 @@ class Fate(msgspec.Struct, gc=False):
 
     accepted: records.Accepted
     carrier: str  # to which it was dispatched last, or routed
+    group: Group | None = None
     state: int = QUEUED
     link: int = 0
     attempts: int = 0
+    postponed: int = 0
+    until_us: int = 0  # it is not sent before
+    rerouted: bool = False
     dispatched_us: int = 0
-    carrier_ids: tuple[bytes, ...] = ()
+    taken: bool = False  # by the carrier of its last attempt
+    carrier_id: bytes = b""
+    earlier_ids: tuple[tuple[str, bytes], ...] = ()
     message_state: int = 0
     error: bytes = b""
     final_us: int = 0
@@ -55,6 +110,12 @@ class Fate(msgspec.Struct, gc=False):
     doubtful: bool = False  # an attempt of it was uncertain
     content: bytes = b""  # sealed; of the Accepted, or of the last Replaced
     content_index: int = 0
+    content_us: int = 0  # when it came: relative times in it count from there
+
+    @property
+    def unsent(self) -> bool:
+        """Whether its application was told in a response that no carrier took it."""
+        return bool(self.accepted.flags & records.FLAG_TRANSACTION) and not self.taken
 
 
 class Fold:
@@ -64,6 +125,10 @@ class Fold:
         self.open: dict[int, Fate] = {}
         self.finished: OrderedDict[int, Fate] = OrderedDict()
         self.waiting: dict[int, records.Receipt] = {}
+        self.replies: dict[int, records.Reply] = {}  # parts of longer ones that are not together yet
+        self.learned: list[tuple[int, records.Ported | records.OptedOut]] = []
+        self._groups: dict[int, Group] = {}  # by the number of their first part
+        self.ways: dict[int, str] = {}  # which carrier a part of each was dispatched to last
         # Record index -> (account, number of the oldest record needed to rebuild the report).
         self.unreported: dict[int, tuple[str, int]] = {}
         self.records = 0
@@ -81,6 +146,10 @@ class Fold:
             records.Replaced: self._replaced,
             records.Reported: self._reported,
             records.OperatorAction: self._operator_action,
+            records.Postponed: self._postponed,
+            records.Assembled: self._assembled,
+            records.Ported: self._learned,
+            records.OptedOut: self._learned,
         }
 
     def read(self, entries: Iterable[tuple[int, bytes]]) -> None:
@@ -96,24 +165,34 @@ class Fold:
         return self.open.get(number) or self.finished.get(number)
 
     def _accepted(self, index: int, record: records.Accepted) -> None:
+        group = None
+        if record.first:
+            group = self._groups.get(record.first)
+            if group is None:
+                group = Group(first=record.first, cut_into=record.cut_into)
+                self._groups[record.first] = group
         self.open[index] = Fate(
             record,
             record.carrier,
+            group,
             registered_delivery=record.registered_delivery,
             expires_us=record.expires_us,
             units=record.parts,
             content=record.content,
             content_index=index,
+            content_us=record.time_us,
         )
 
     def _dispatched(self, _: int, record: records.Dispatched) -> None:
         for carrier, link, numbers in record.intents:
             for number in numbers:
                 if fate := self.open.get(number):
-                    fate.state = DISPATCHED
+                    fate.state, fate.taken = DISPATCHED, False
                     fate.carrier, fate.link = carrier, link
                     fate.attempts += 1
                     fate.dispatched_us = record.time_us
+                    if fate.group is not None:
+                        self.ways[fate.group.first] = carrier
 
     def _withdrawn(self, _: int, record: records.Withdrawn) -> None:
         for number in record.numbers:
@@ -122,12 +201,33 @@ class Fold:
 
     def _sent(self, _: int, record: records.Sent) -> None:
         if fate := self._fate(record.number):
-            self._learn(fate, record.carrier_id)
+            self._learn(fate, record.carrier or fate.carrier, record.carrier_id)
 
-    def _learn(self, fate: Fate, carrier_id: bytes) -> None:
+    def _learn(self, fate: Fate, carrier: str, carrier_id: bytes) -> None:
+        """As OpenParts.sent."""
         if fate.state != FINAL:
             fate.state = SENT
-        fate.carrier_ids += (carrier_id,)
+            if not fate.carrier_id:
+                fate.carrier = carrier
+        fate.taken = True
+        if carrier_id and fate.carrier == carrier:
+            if fate.carrier_id:
+                fate.earlier_ids += ((carrier, fate.carrier_id),)
+            fate.carrier_id = carrier_id
+        elif carrier_id:
+            fate.earlier_ids += ((carrier, carrier_id),)
+
+    def _postponed(self, _: int, record: records.Postponed) -> None:
+        """As OpenParts.postponed."""
+        if fate := self.open.get(record.number):
+            if fate.carrier_id:
+                fate.earlier_ids += ((fate.carrier, fate.carrier_id),)
+                fate.carrier_id = b""
+            fate.rerouted = fate.rerouted or record.carrier != fate.carrier
+            fate.carrier = record.carrier
+            fate.state, fate.taken = QUEUED, False
+            fate.postponed += 1
+            fate.until_us = record.until_us
 
     def _refused(self, index: int, record: records.Refused) -> None:
         fate = self.open.get(record.number)
@@ -164,12 +264,19 @@ class Fold:
         fate = self.open.get(number)
         if fate is None:
             return  # finished before: a duplicate
-        if fate.state in (DISPATCHED, UNCERTAIN) or not any(fate.carrier_ids):
-            self._learn(fate, record.carrier_id)
+        stale = bool(fate.earlier_ids) and (
+            record.carrier != fate.carrier or is_stale(record.carrier_id, fate.carrier_id, fate.earlier_ids)
+        )
+        if not stale and (fate.state in (DISPATCHED, UNCERTAIN) or not fate.carrier_id):
+            self._learn(fate, record.carrier, record.carrier_id)
         if ends:
             self._finish(index, number, fate, record.message_state, record.err, time_us)
-        elif wanted(fate.registered_delivery, record.message_state, final=False):
-            self.unreported[index] = (fate.accepted.account, number)
+        elif (
+            not stale
+            and not is_final(_receipt_of(record))
+            and wanted(fate.registered_delivery, record.message_state, final=False)
+        ):
+            self.unreported[index] = (fate.accepted.account, fate.accepted.first or number)
 
     def _finish(
         self, index: int, number: int, fate: Fate, message_state: int, error: bytes, time_us: int
@@ -180,12 +287,20 @@ class Fold:
         self.finished[number] = fate
         if len(self.finished) > FINISHED_MAX:
             self.finished.popitem(last=False)
-        if wanted(fate.registered_delivery, message_state, final=True):
-            self.unreported[index] = (fate.accepted.account, number)
+        if is_reported(fate.registered_delivery, message_state, fate.group, unsent=fate.unsent):
+            self.unreported[index] = (fate.accepted.account, fate.accepted.first or number)
 
     def _reply(self, index: int, record: records.Reply) -> None:
-        if record.account:
+        if record.waits:
+            self.replies[index] = record
+        elif record.account:
             self.unreported[index] = (record.account, index)
+
+    def _assembled(self, index: int, record: records.Assembled) -> None:
+        for reply in record.replies:
+            self.replies.pop(reply, None)
+        if record.account:
+            self.unreported[index] = (record.account, min(record.replies))
 
     def _outcome(self, index: int, record: records.Outcome) -> None:
         if fate := self.open.get(record.number):
@@ -193,9 +308,12 @@ class Fold:
 
     def _replaced(self, index: int, record: records.Replaced) -> None:
         if fate := self.open.get(record.number):
-            fate.content, fate.content_index = record.content, index
+            fate.content, fate.content_index, fate.content_us = record.content, index, record.time_us
             fate.registered_delivery, fate.expires_us = record.registered_delivery, record.expires_us
             fate.units = record.parts
+
+    def _learned(self, index: int, record: records.Ported | records.OptedOut) -> None:
+        self.learned.append((index, record))
 
     def _reported(self, _: int, record: records.Reported) -> None:
         self.unreported.pop(record.record, None)
@@ -217,8 +335,12 @@ class Restoration:
         open_parts: OpenParts,
         account_of: Callable[[str], Account],
         carrier_of: Callable[[str], Carrier],
+        replies: Replies,
+        turns: Turns,
     ) -> None:
         self._fold = fold
+        self._replies = replies
+        self._turns = turns
         self._sealer = sealer
         self._open = open_parts
         self._account_of = account_of
@@ -239,6 +361,8 @@ class Restoration:
                 cut_off.append(part)
         for index, record in fold.waiting.items():
             self._restore_waiting(index, record)
+        for index, reply in sorted(fold.replies.items()):
+            self._restore_reply(index, reply)
         for index, (account, number) in sorted(fold.unreported.items()):
             self._account_of(account).outbox.put_behind(index, number)
         logger.info(
@@ -262,35 +386,70 @@ class Restoration:
         pdu = submit_of_body(body)
         source_field, destination_field = address_fields(pdu, body)
         carrier = self._carrier_of(fate.carrier)
+        account = self._account_of(accepted.account)
+        if fate.group is not None:
+            fate.group.carrier = self._carrier_of(self._fold.ways.get(fate.group.first, fate.carrier))
+            if fate.state == QUEUED and not fate.attempts:
+                carrier = fate.group.carrier  # its text was handed over
         part = Part(
             number,
             accepted.message or number,
-            self._account_of(accepted.account),
+            account,
             carrier,
             normalise(pdu.destination_addr),
             source_field,
             destination_field,
-            body_for_carrier(pdu, bytes(16) + body),
+            body_for_carrier(pdu, bytes(16) + body, fate.expires_us),
             fate.registered_delivery,
             fate.units,
             accepted.time_us,
             fate.expires_us,
+            accepted.lane,
+            pdu.esm_class & MODE_MASK,
+            accepted.time_us,
+            fate.content_index,
+            fate.group,
         )
-        part.doubtful = fate.doubtful
+        part.doubtful, part.postponed, part.rerouted = fate.doubtful, fate.postponed, fate.rerouted
         self._open.add(part)
+        for name, carrier_id in fate.earlier_ids:
+            earlier = self._carrier_of(name)
+            part.earlier_ids += ((earlier, carrier_id),)
+            earlier.correlation.learn(part, carrier_id)
         if fate.attempts:
             self._open.dispatched(part, fate.link, fate.dispatched_us)
             part.attempts = fate.attempts
-        for carrier_id in fate.carrier_ids:
-            self._open.sent(part, carrier_id)
+        if fate.taken:
+            self._open.sent(part, carrier, fate.carrier_id)
         if fate.state == FINAL:
             self._open.finish(part, fate.message_state, fate.error, fate.final_us)
         elif fate.state == UNCERTAIN:
             self._open.uncertain(part)
         elif fate.state == QUEUED:
             self._open.requeued(part)
-            carrier.queue.append(part)
+            self._queue(part, pdu, fate)
         return part
+
+    def _queue(self, part: Part, pdu: SubmitSm, fate: Fate) -> None:
+        """Let a part wait, behind those of its lane, or until its time has come."""
+        until_us = fate.until_us
+        if pdu.schedule_delivery_time:
+            period = period_of(pdu.schedule_delivery_time, b"", fate.content_us)
+            assert not isinstance(period, Refusal)  # it was read when the part was accepted
+            until_us = max(until_us, period[0])
+        if until_us > self._turns.now_us:
+            part.carrier.rest(part, self._turns.now + (until_us - self._turns.now_us) * 1e-6)
+        else:
+            part.queued_us = max(part.queued_us, until_us)
+            part.carrier.queues.append(part)
+
+    def _restore_reply(self, index: int, record: records.Reply) -> None:
+        try:
+            pdu = decode(self._sealer.unseal(index, record.content))
+        except (ContentErased, PduError):
+            return
+        assert isinstance(pdu, DeliverSm | DataSm)
+        self._replies.restore(self._carrier_of(record.carrier), index, record, pdu)
 
     def _restore_waiting(self, index: int, record: records.Receipt) -> None:
         try:
@@ -305,3 +464,8 @@ class Restoration:
         correlation = self._carrier_of(record.carrier).correlation
         if correlation.find(receipt, addresses)[1] != MISMATCH:
             correlation.wait(WaitingReceipt(index, record.time_us, receipt, addresses, is_final(receipt)))
+
+
+def _receipt_of(record: records.Receipt) -> Receipt:
+    """What a record says of its receipt, as far as its finality goes."""
+    return Receipt(record.carrier_id, record.stat, message_state=record.message_state)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import struct
 from typing import Final, Protocol
 
-from gateway.message import MessageIds
+from gateway.message import Group, MessageIds
 from gateway.outbox import Report
+from gateway.reassembly import Assembly, deliver_sm_of, whole_of
 from protocol.smpp.codec import encode_body
 from protocol.smpp.codes import CommandStatus, MessageState, TlvTag
 from protocol.smpp.errors import PduError
@@ -51,6 +52,17 @@ def wanted(registered_delivery: int, message_state: int, *, final: bool) -> bool
     return asked == _ON_SUCCESS and message_state == DELIVERED
 
 
+def is_reported(registered_delivery: int, message_state: int, group: Group | None, *, unsent: bool) -> bool:
+    """Whether the application hears of the end of a part.
+
+    group: of a part that was cut from a text, whose end may be that of the text or not.  unsent: no carrier
+    took it, and its application was told so in its response.
+    """
+    if group is not None and group.first and not group.settles(delivered=message_state == DELIVERED):
+        return False
+    return not unsent and wanted(registered_delivery, message_state, final=True)
+
+
 def _date(carrier_date: bytes, ours_us: int) -> bytes:
     """The carrier's date if an application can read it, otherwise ours."""
     if len(carrier_date) in (10, 12) and carrier_date.isdigit():
@@ -74,7 +86,7 @@ def _deliver_sm_body(pdu: DataSm) -> bytes:
     ):
         if len(address) >= ADDRESS_OCTETS:
             raise _unfit(pdu, status, f"an address of {len(address)} octets")
-    body = encode_body(_deliver_sm_of(pdu))
+    body = encode_body(deliver_sm_of(pdu))
     if HEADER_OCTETS + len(body) > FRAME_LENGTH_MAX:
         raise _unfit(pdu, CommandStatus.ESME_RINVMSGLEN, f"a body of {len(body)} octets")
     return body
@@ -84,30 +96,17 @@ def _unfit(pdu: DataSm, status: int, what: str) -> PduError:
     return PduError(status, pdu.command_id, pdu.sequence_number, f"no deliver_sm can carry {what}")
 
 
-def _deliver_sm_of(pdu: DataSm) -> DeliverSm:
-    return DeliverSm(
-        service_type=pdu.service_type,
-        source_addr_ton=pdu.source_addr_ton,
-        source_addr_npi=pdu.source_addr_npi,
-        source_addr=pdu.source_addr,
-        dest_addr_ton=pdu.dest_addr_ton,
-        dest_addr_npi=pdu.dest_addr_npi,
-        destination_addr=pdu.destination_addr,
-        esm_class=pdu.esm_class,
-        registered_delivery=pdu.registered_delivery,
-        data_coding=pdu.data_coding,
-        tlvs=pdu.tlvs,
-    )
-
-
 class Origin(Protocol):
     """The part that a report speaks of, as far as the report needs it: an open part, or one read back."""
 
-    number: int
     message: int
     source_field: bytes
     destination_field: bytes
     accepted_us: int
+
+    @property
+    def oldest(self) -> int:
+        """The oldest record that a restart needs for it."""
 
 
 class Reports:
@@ -170,6 +169,15 @@ class Reports:
         tlvs_octets = sum(4 + len(value) for _, value in pdu.tlvs)
         return Report(index, index, body, len(body) - tlvs_octets, recorded_us)
 
+    def of_assembly(
+        self, assembly: Assembly, pdu: DeliverSm | DataSm, index: int, recorded_us: int
+    ) -> Report:
+        """The report of a reply that came in parts; pdu: that of the part which comes first in its text."""
+        whole = whole_of(assembly, pdu)
+        body = encode_body(whole)
+        tlvs_octets = sum(4 + len(value) for _, value in whole.tlvs)
+        return Report(index, assembly.oldest, body, len(body) - tlvs_octets, recorded_us)
+
     def _report(
         self,
         part: Origin,
@@ -197,4 +205,4 @@ class Reports:
             tlvs += _STATE_TLV.pack(TlvTag.MESSAGE_STATE, 1, state)
         if len(network_error) == 3:
             tlvs += _TLV.pack(TlvTag.NETWORK_ERROR_CODE, 3) + network_error
-        return Report(index, part.number, mandatory + tlvs, len(mandatory), recorded_us)
+        return Report(index, part.oldest, mandatory + tlvs, len(mandatory), recorded_us)

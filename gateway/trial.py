@@ -34,12 +34,15 @@ _END_S: Final = 30.0
 _LOOK_S: Final = 0.02
 
 
+Keys = Mapping[str, str | int | float | bool | list[str]]
+
+
 class TrialError(Exception):
     """The trial cannot go on; the message is one line."""
 
 
 class TrialCarrier(msgspec.Struct, frozen=True, kw_only=True):
-    """A carrier account in the trial's configuration."""
+    """A carrier account in the trial's configuration.  keys: further ones, and others in place of these."""
 
     name: str
     network: str
@@ -47,10 +50,14 @@ class TrialCarrier(msgspec.Struct, frozen=True, kw_only=True):
     sessions: int = 2
     window: int = 100
     rate_per_s: int = 100_000
+    keys: Keys = {}
 
 
 class TrialGateway(msgspec.Struct, frozen=True, kw_only=True):
-    """The rest of the trial's configuration; its rates are as high as a configuration may have them."""
+    """The rest of the trial's configuration; its rates are as high as a configuration may have them.
+
+    account_keys: further keys of the account.  tables: further tables, in TOML.
+    """
 
     port: int
     http_port: int
@@ -60,6 +67,8 @@ class TrialGateway(msgspec.Struct, frozen=True, kw_only=True):
     segment_mib: int = 256
     response_timeout_s: float = 10.0
     state_dir: str = "state"
+    account_keys: Keys = {}
+    tables: str = ""
 
 
 def write_configuration(directory: Path, gateway: TrialGateway, carriers: Sequence[TrialCarrier]) -> Path:
@@ -95,28 +104,33 @@ sessions_max = 64
 window = {gateway.account_window}
 report_window = {gateway.report_window}
 rate_per_s = {gateway.rate_per_s}
-"""
+{_toml(gateway.account_keys)}"""
     ]
-    tables += [
-        f"""[[carrier]]
-name = "{carrier.name}"
-network = "{carrier.network}"
-host = "{HOST}"
-port = {carrier.port}
-system_id = "{CARRIER_SYSTEM_ID}"
-password_file = "secrets/carrier"
-sessions = {carrier.sessions}
-window = {carrier.window}
-rate_per_s = {carrier.rate_per_s}
-response_timeout_s = {gateway.response_timeout_s}
-reconnect_min_s = 0.1
-reconnect_max_s = 1.0
-"""
-        for carrier in carriers
-    ]
+    for carrier in carriers:
+        keys: Keys = {
+            "name": carrier.name,
+            "network": carrier.network,
+            "host": HOST,
+            "port": carrier.port,
+            "system_id": CARRIER_SYSTEM_ID,
+            "password_file": "secrets/carrier",
+            "sessions": carrier.sessions,
+            "window": carrier.window,
+            "rate_per_s": carrier.rate_per_s,
+            "response_timeout_s": gateway.response_timeout_s,
+            "reconnect_min_s": 0.1,
+            "reconnect_max_s": 1.0,
+        }
+        tables.append("[[carrier]]\n" + _toml({**keys, **carrier.keys}))
+    tables.append(gateway.tables)
     path = directory / "gateway.toml"
     path.write_text("\n".join(tables), encoding="utf-8")
     return path
+
+
+def _toml(keys: Keys) -> str:
+    """Keys and values as TOML has them, which for these types is as JSON has them."""
+    return "".join(f"{key} = {msgspec.json.encode(value).decode()}\n" for key, value in keys.items())
 
 
 def _write_secret(path: Path, text: str) -> None:
@@ -152,10 +166,13 @@ class Child:
         log: Path,
         *,
         cores: Collection[int] = (),
+        listening: socket.socket | None = None,
     ) -> None:
-        """`cores`: those it may run on; none: all."""
-
+        """`cores`: those it may run on; none: all. `listening`: a socket that is handed over to it, as
+        systemd does."""
+        descriptors = () if listening is None else (listening.fileno(),)
         leash = [sys.executable, "-m", "gateway.leash", ",".join(map(str, cores))]
+        leash += map(str, descriptors or ("",))
         self.name = name
         self.log = log
         self._rest = b""
@@ -166,6 +183,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
+                pass_fds=descriptors,
             )
 
     @property

@@ -11,7 +11,7 @@ import structlog
 
 from gateway.account import Account
 from gateway.carrier import Carrier
-from gateway.commitment import Commitment
+from gateway.commitment import PENDING_MAX, Commitment
 from gateway.message import DISPATCHED, FINAL, QUEUED, Part
 from gateway.open_parts import OpenParts
 from gateway.pipeline import Pipeline
@@ -42,6 +42,10 @@ REFILL_REPORTS = 500
 # After the system refused to open or read a file (too many are open, a disk error) it is asked again.
 REFILL_RETRY_S = 5.0
 
+# How long a carrier is out of service before what waits for it goes another way: a link that is lost is often
+# back within the first pause.
+HAND_OVER_AFTER_S = 1.5
+
 TICKS_A_SECOND = round(1 / TICK_S)
 
 
@@ -60,6 +64,7 @@ class Upkeep:
         pipeline: Pipeline,
         listener: Listener,
         rebuilder: Rebuilder,
+        keep_numbers: Callable[[int], None],
         alive: Callable[[], None],
     ) -> None:
         """accounts, carriers: also those that left the configuration while the evidence has open business of
@@ -74,6 +79,7 @@ class Upkeep:
         self._pipeline = pipeline
         self._listener = listener
         self._rebuilder = rebuilder
+        self._keep_numbers = keep_numbers
         self._alive = alive
         self._threads = ThreadPoolExecutor(1, "rebuild")
         self._ticks = 0
@@ -88,11 +94,19 @@ class Upkeep:
         self._ticks += 1
         self._listener.tick(now)
         for carrier in self._carriers.values():
-            carrier.measure(now)
-            for link in carrier.links:
+            carrier.look(now)
+            out_since = carrier.out_since
+            if not carrier.links:  # it has left the configuration
+                self._pipeline.reroute(carrier)
+            elif out_since is not None and now - out_since > HAND_OVER_AFTER_S and carrier.queues:
+                self._pipeline.hand_over(carrier)
+            if carrier.bodiless:
+                self._restock(carrier)
+            for link in (*carrier.links, *carrier.retired):
                 link.tick(now)
         self._refill()
         self._expire()
+        self._listener.tell_congestion(self._congestion_state())
         if self._ticks % TICKS_A_SECOND == 0:
             self._each_second(now)
         turns.schedule()
@@ -112,6 +126,8 @@ class Upkeep:
         if has_room:
             self._pipeline.denials.flush(self._turns.now_us)
         self._commitment.low_water = self._low_water()
+        self._pipeline.replies.look()
+        self._keep_numbers(self._turns.now_us)
         for carrier in self._carriers.values():
             carrier.correlation.give_up_waiting(self._turns.now_us - WAITING_H * _HOUR_US)
         for account in self._accounts.values():
@@ -120,11 +136,18 @@ class Upkeep:
             if account.outbox.ready:
                 self._commitment.offer(account)
 
+    def _congestion_state(self) -> int:
+        """As SMPP 5.0 §4.8.4.18 counts it: 0 idle, 100 congested."""
+        behind = self._log.pending / PENDING_MAX
+        fullness = self._pipeline.admission.fullness(self._carriers.values())
+        return min(100, int(100 * max(behind, fullness)))
+
     def _low_water(self) -> int:
         """The oldest record that a restart needs: of an open part, a waiting receipt, or a report."""
         needed = [self._log.next_index, self._open.oldest(), self._commitment.oldest_unreleased()]
         needed += [account.outbox.oldest_needed() for account in self._accounts.values()]
         needed += [carrier.correlation.oldest_waiting() for carrier in self._carriers.values()]
+        needed.append(self._pipeline.replies.oldest())
         return min(index for index in needed if index is not None)
 
     # -- reports that wait in the evidence ------------------------------------------------------------------
@@ -171,6 +194,48 @@ class Upkeep:
                 self._loop.call_soon_threadsafe(refill, future.result())
 
         return done
+
+    # -- bodies that are in the evidence alone ---------------------------------------------------------------
+
+    def _restock(self, carrier: Carrier) -> None:
+        """Read the bodies of parts that are to be sent again, some at a time."""
+        # With each part the number of its retry: by the time its body comes it may have been taken after all,
+        # have failed, and be waiting for a later one.
+        parts = [(part, part.postponed) for part in carrier.bodiless[:REFILL_REPORTS]]
+        del carrier.bodiless[:REFILL_REPORTS]
+
+        def waiting() -> list[bool]:
+            return [part.state == QUEUED and part.postponed == retry for part, retry in parts]
+
+        def restock(found: list[bytes | None]) -> None:
+            for (part, _), waits, body in zip(parts, waiting(), found, strict=True):
+                if waits and body is not None:
+                    self._pipeline.restock(part, body)
+                elif waits:
+                    self._pipeline.finish(part, _UNKNOWN, "gateway", "its content cannot be read", "")
+            self._turns.schedule()
+
+        def again() -> None:
+            for (part, _), waits in zip(parts, waiting(), strict=True):
+                if waits:
+                    part.carrier.bodiless.append(part)
+
+        def end(future: Future[list[bytes | None]]) -> None:
+            error = future.exception()
+            if self._closed:
+                return
+            if isinstance(error, OSError):
+                logger.error("the evidence cannot be read now", carrier=carrier.name, error=str(error))
+                self._loop.call_later(REFILL_RETRY_S, again)
+            else:
+                restock(future.result())  # any other error ends the process, as for reports
+
+        def done(future: Future[list[bytes | None]]) -> None:
+            if not future.cancelled():
+                self._loop.call_soon_threadsafe(end, future)
+
+        contents = [part.content for part, _ in parts]
+        self._threads.submit(self._rebuilder.bodies, contents).add_done_callback(done)
 
     # -- validity -------------------------------------------------------------------------------------------
 

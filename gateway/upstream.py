@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from concurrent.futures import Future, ThreadPoolExecutor
+from struct import Struct
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -82,8 +84,15 @@ SILENT_ROUNDS_MAX = 3
 # How long an application may take to answer a report or an enquire_link: a busy one takes a second.
 RESPONSE_S = 10.0
 
-# Connections wait here for accept(2); enough for every application to come back at the same moment.
+# Connections wait here for accept(2); enough for every application to come back at the same moment.  The
+# socket unit of systemd says the same, since they wait there too while no gateway runs.
 BACKLOG = 512
+
+# How long an account that is dismissed may take to hear the answers to what it has submitted, one in
+# transaction mode being given up after eight seconds, and to take the reports that are ready for it, of which
+# it hears the others when it comes back.
+LAST_ANSWERS_S = 10.0
+LAST_REPORTS_S = 3.0
 
 _DELIVER_SM = int(CommandId.DELIVER_SM)
 _BIND_RESPONSES: dict[type, type] = {
@@ -93,6 +102,7 @@ _BIND_RESPONSES: dict[type, type] = {
 }
 # What we speak, told in sc_interface_version to those who know TLVs.
 _INTERFACE_VERSION = 0x50
+_CONGESTION_TLV = Struct(">HHB")
 _FIRST_VERSION_WITH_TLVS = 0x34
 
 
@@ -109,6 +119,10 @@ class ListenError(Exception):
 
 # The address from which an account was tried, and its name.
 Suspect = tuple[str, str]
+
+
+def _suspect(application: Application) -> Suspect:
+    return application.connection.peer_address, application.name
 
 
 class Messages(Protocol):
@@ -154,7 +168,15 @@ class Application:
         self._bound = False
         self._receives = False
         self._takes_tlvs = True
+        self._takes_congestion = False
+        # What follows the message id in a response: its NUL, and for SMPP 5.0 the TLV congestion_state.
+        self.end_of_answer = b"\0"
         self._silent_since = 0.0  # since when no report was answered; 0: the last one was
+
+    @property
+    def receives(self) -> bool:
+        """Whether it was bound to take reports, and has not said that it leaves."""
+        return self._receives
 
     @property
     def can_receive(self) -> bool:
@@ -223,6 +245,11 @@ class Application:
             case _:
                 self._listener.other_operations.serve(self, pdu, frame)
 
+    def tell_congestion(self, state: int) -> None:
+        """From now on its responses say how busy the gateway is (SMPP 5.0 §4.8.4.18): 0 to 100."""
+        if self._takes_congestion:
+            self.end_of_answer = b"\0" + _CONGESTION_TLV.pack(TlvTag.CONGESTION_STATE, 1, state)
+
     def _note_silence(self) -> None:
         """End a session that lives and answers no report."""
         now = self._listener.turns.now
@@ -239,6 +266,7 @@ class Application:
         self.account = account
         self._bound = True
         self._takes_tlvs = request.interface_version >= _FIRST_VERSION_WITH_TLVS
+        self._takes_congestion = request.interface_version >= _INTERFACE_VERSION
         tlvs = ((int(TlvTag.SC_INTERFACE_VERSION), bytes((_INTERFACE_VERSION,))),) if self._takes_tlvs else ()
         response = _BIND_RESPONSES[type(request)](system_id=self._listener.system_id, tlvs=tlvs)
         session.unanswered_max = account.config.window
@@ -301,15 +329,28 @@ class Listener:
         self._verifiers = ThreadPoolExecutor(VERIFICATIONS_AT_ONCE, "scrypt")
         self._verifying = 0
         self._failures: dict[Suspect, tuple[int, float]] = {}  # how many, and the last; oldest first
+        self._leaving: dict[Account, float] = {}  # accounts that were dismissed, and since when
 
     @property
     def open(self) -> bool:
         """Whether applications can connect."""
         return self._server is not None and self._server.is_serving()
 
-    async def start(self) -> None:
-        """Listen; ListenError if the address cannot be had."""
+    @property
+    def verifying(self) -> bool:
+        """Whether the password of a bind is being looked at."""
+        return self._verifying > 0
+
+    async def start(self, inherited: socket.socket | None = None) -> None:
+        """Listen; ListenError if the address cannot be had.
+
+        `inherited`: a socket that listens there already, for whoever starts us (gateway/activation.py); it is
+        the listener's from now on.
+        """
         loop = asyncio.get_running_loop()
+        if inherited is not None:
+            self._server = await loop.create_server(self._make_connection, sock=inherited, backlog=BACKLOG)
+            return
         host, port = self._config.host, self._config.port
         try:
             self._server = await loop.create_server(self._make_connection, host, port, backlog=BACKLOG)
@@ -350,6 +391,52 @@ class Listener:
     def _knows(self, address: str) -> bool:
         return any(account.config.networks.admits(address) for account in self.accounts.values())
 
+    def apply(self, account: Account) -> None:
+        """The account's configuration has changed: let its sessions go on under it, or end where they may no
+        longer be."""
+        config = account.config
+        for application in self._sessions_of(account):
+            if not config.networks.admits(application.connection.peer_address):
+                application.connection.close("address no longer in the account's networks")
+                continue
+            session = application.connection.session
+            session.unanswered_max = config.window
+            session.window.size_max = config.report_window
+
+    def dismiss(self, account: Account) -> None:
+        """Take nothing more of an account, and unbind its sessions: by a tick, once they have heard what is
+        there for them.  What clears `account.draining` before that ends it."""
+        account.draining = True
+        self._leaving[account] = self.turns.begin()
+
+    def is_leaving(self, account: Account) -> bool:
+        """Whether an account that was dismissed still has a session."""
+        return account in self._leaving
+
+    def _see_off(self, account: Account, waited_s: float) -> None:
+        """Unbind the sessions of an account if nothing is there for them, or they have had their time."""
+        sessions = self._sessions_of(account)
+        if not sessions or not account.draining:
+            del self._leaving[account]
+            return
+        outbox = account.outbox
+        unanswered = any(session.connection.session.unanswered for session in sessions)
+        unread = (outbox.ready or outbox.in_flight) and any(session.receives for session in sessions)
+        if (unanswered and waited_s < LAST_ANSWERS_S) or (unread and waited_s < LAST_REPORTS_S):
+            return
+        for session in sessions:
+            if session.connection.session.bound:
+                session.connection.session.unbind(self.turns.now)
+                self.turns.write_later(session.connection)
+
+    def _sessions_of(self, account: Account) -> list[Application]:
+        return [each for each in self.applications if each in account.sessions]
+
+    def tell_congestion(self, state: int) -> None:
+        """How busy the gateway is, 0 to 100, for the responses to all who can read it."""
+        for application in self.applications:
+            application.tell_congestion(state)
+
     def note_unbound_end(self, peer: str, reason: str) -> None:
         """A connection ended before a bind.  Said once a tick: a flood of them must not fill the log."""
         self._unbound_ends += 1
@@ -359,6 +446,8 @@ class Listener:
         """Let the sessions' timers run, and forget what is over."""
         for application in list(self.applications):
             application.connection.tick(now)
+        for account, since in list(self._leaving.items()):
+            self._see_off(account, now - since)
         while self._failures:
             suspect, (_, last) = next(iter(self._failures.items()))
             if now - last <= FAILURES_FORGOTTEN_S:
@@ -375,48 +464,60 @@ class Listener:
         """Judge a bind request; the password last, and on another thread."""
         application.name = request.system_id.decode("ascii", "replace")
         account = self.accounts.get(application.name)
-        address = application.connection.peer_address
-        if self.bound >= self._config.sessions_max:
-            application.refuse(request, CommandStatus.ESME_RBINDFAIL, "the gateway has no session left")
-        elif account is None:
-            application.refuse(request, CommandStatus.ESME_RINVSYSID, "no such account")
-        elif not account.config.networks.admits(address):
-            application.refuse(request, CommandStatus.ESME_RBINDFAIL, "address not in the account's networks")
-        elif len(account.sessions) >= account.config.sessions_max:
-            application.refuse(request, CommandStatus.ESME_RALYBND, "the account has no session left")
-        elif (
-            self._failures_of((address, application.name)) >= FAILURES_MAX
-            or self._verifying >= VERIFICATIONS_MAX
-        ):
+        refusal = self._refusal(account, application)
+        if refusal is not None:
+            application.refuse(request, *refusal)
+        elif self._failures_of(_suspect(application)) >= FAILURES_MAX or self._verifying >= VERIFICATIONS_MAX:
             application.refuse(request, CommandStatus.ESME_RBINDFAIL, "not now")
         else:
+            assert account is not None
             self._verifying += 1
             loop = asyncio.get_running_loop()
-            future = self._verifiers.submit(password.verify, account.config.password_hash, request.password)
+            line = account.config.password_hash
+            future = self._verifiers.submit(password.verify, line, request.password)
             future.add_done_callback(
-                lambda done: loop.call_soon_threadsafe(self._verified, application, account, request, done)
+                lambda done: loop.call_soon_threadsafe(self._verified, application, line, request, done)
             )
 
+    def _refusal(self, account: Account | None, application: Application) -> tuple[CommandStatus, str] | None:
+        """Why a bind is refused whatever its password; None if that decides."""
+        if self.bound >= self._config.sessions_max:
+            return CommandStatus.ESME_RBINDFAIL, "the gateway has no session left"
+        if account is None:
+            return CommandStatus.ESME_RINVSYSID, "no such account"
+        if account.draining:
+            return CommandStatus.ESME_RBINDFAIL, "the account is drained"
+        if not account.config.networks.admits(application.connection.peer_address):
+            return CommandStatus.ESME_RBINDFAIL, "address not in the account's networks"
+        if len(account.sessions) >= account.config.sessions_max:
+            return CommandStatus.ESME_RALYBND, "the account has no session left"
+        return None
+
     def _verified(
-        self, application: Application, account: Account, request: BindRequest, done: Future[bool]
+        self, application: Application, line: str, request: BindRequest, done: Future[bool]
     ) -> None:
+        """``line``: the hash line that the password was compared with."""
         self._verifying -= 1
-        session = application.connection.session
-        if session.state is not BindState.BINDING:
+        if application.connection.session.state is not BindState.BINDING:
             return  # the connection ended while we looked
-        suspect = application.connection.peer_address, application.name
         if not done.result():
-            self._note_failure(suspect)
+            self._note_failure(_suspect(application))
             application.refuse(
                 request, CommandStatus.ESME_RINVPASWD, status_name(CommandStatus.ESME_RINVPASWD)
             )
-        elif self.bound >= self._config.sessions_max:  # others came in meanwhile, here or below
-            application.refuse(request, CommandStatus.ESME_RBINDFAIL, "the gateway has no session left")
-        elif len(account.sessions) >= account.config.sessions_max:
-            application.refuse(request, CommandStatus.ESME_RALYBND, "the account has no session left")
-        else:
-            self._failures.pop(suspect, None)
-            application.accept(account, request)
+            return
+        # Meanwhile others came in, and the account may have been drained, changed or removed.
+        account = self.accounts.get(application.name)
+        refusal = self._refusal(account, application)
+        if refusal is not None:
+            application.refuse(request, *refusal)
+            return
+        assert account is not None
+        if account.config.password_hash != line:
+            self.bind(application, request)
+            return
+        self._failures.pop(_suspect(application), None)
+        application.accept(account, request)
 
     def _note_failure(self, suspect: Suspect) -> None:
         count, _ = self._failures.pop(suspect, (0, 0.0))
@@ -431,7 +532,12 @@ class Listener:
     # -- end ------------------------------------------------------------------------------------------------
 
     def stop_accepting(self) -> None:
-        """Take no new connection; those that are there stay."""
+        """Take no new connection; those that are there stay.
+
+        Our descriptor of the listening socket is closed at once, and not shut down.  Where that was the last
+        one, the kernel refuses who comes next, and resets whom nobody has accepted.  Where systemd has
+        another, both wait in the queue for the next gateway.
+        """
         if self._server is not None:
             self._server.close()
 

@@ -20,11 +20,13 @@ from storage.keys import KEY_REFERENCE_OCTETS
 from storage.records import (
     Accepted,
     AnyRecord,
+    Assembled,
     Denied,
     Dispatched,
     KeyOpened,
     Matched,
     Outcome,
+    Postponed,
     Receipt,
     Record,
     Refused,
@@ -128,11 +130,13 @@ class History:
             kind: getattr(self, f"_on_{kind.__name__.lower()}")
             for kind in (
                 Accepted,
+                Assembled,
                 Denied,
                 Dispatched,
                 KeyOpened,
                 Matched,
                 Outcome,
+                Postponed,
                 Receipt,
                 Refused,
                 Replaced,
@@ -224,6 +228,8 @@ class History:
             self.fault(index, f"an accepted part counts {record.parts} units")
         if record.message:
             self._part(index, record.message, "the message of a part")
+        if record.first and record.first != index:
+            self._part(index, record.first, "the first part of what was cut")
 
     def _on_denied(self, index: int, record: Denied) -> None:
         self._sealed(index, record.content)
@@ -302,6 +308,19 @@ class History:
     def _on_reply(self, index: int, record: Reply) -> None:
         self._set(index, _REPORTABLE)
         self._sealed(index, record.content)
+
+    def _on_assembled(self, index: int, record: Assembled) -> None:
+        self._set(index, _REPORTABLE)
+        for reply in record.replies:
+            if reply >= self._first and not (reply < index and self._state(reply) & _REPORTABLE):
+                self.fault(index, f"a joined reply names {reply}, which is no reply before it")
+
+    def _on_postponed(self, index: int, record: Postponed) -> None:
+        state = self._dispatched_part(index, record.number, "a postponement")
+        if state is not None:
+            if state & _FINAL:
+                self.fault(index, f"{record.number} is postponed after its final outcome")
+            self._set(record.number, state & ~(_INTENT_OPEN | _SENT | _UNCERTAIN))
 
     def _on_torntail(self, index: int, record: TornTail) -> None:
         if record.lost:

@@ -26,10 +26,11 @@ from typing import Final
 
 import msgspec
 
-# Bits of Accepted.flags; the other bits are 0 and reserved. They name the operation the application used,
-# because `content` always holds a submit_sm body, whatever the operation was.
+# Bits of Accepted.flags; the other bits are 0 and reserved. They name the operation and mode the application
+# used, because `content` always holds a submit_sm body, whatever the operation was.
 FLAG_SUBMIT_MULTI: Final = 0x01
 FLAG_DATA_SM: Final = 0x02
+FLAG_TRANSACTION: Final = 0x04  # the application is answered with the carrier's own response
 
 NUMBER_HASH_OCTETS: Final = 16
 KEY_ID_OCTETS: Final = 32
@@ -98,6 +99,9 @@ class Accepted(Record, tag=5):
     flags: int  # FLAG_*
     expires_us: int  # end of validity, microseconds UTC; 0: none was given
     content: bytes  # sealed submit_sm body
+    lane: int = 2  # 0 emergency, 1 interactive, 2 notice, 3 bulk
+    first: int = 0  # number of the first of the parts that the gateway cut one submission into; 0: not cut
+    cut_into: int = 1  # how many these are
 
 
 class Denied(Record, tag=6):
@@ -135,6 +139,9 @@ class Sent(Record, tag=9):
     time_us: int
     link: int
     carrier_id: bytes  # message id of the carrier, raw
+    carrier: str = (
+        ""  # which one, where it is not the one of the part's last dispatch: an answer that was late
+    )
 
 
 class Refused(Record, tag=10):
@@ -188,7 +195,7 @@ class Matched(Record, tag=13):
 
 
 class Reply(Record, tag=14):
-    """A message from a subscriber (上行)."""
+    """A message from a subscriber (上行), or one part of it."""
 
     time_us: int
     account: str  # the account it is routed to; empty: unrouted
@@ -196,6 +203,8 @@ class Reply(Record, tag=14):
     link: int
     number_hash: bytes  # of the subscriber
     content: bytes  # sealed raw body of the deliver_sm or data_sm
+    how: str = ""  # the rule that routed it: "prefix", "last message", "default" or "unrouted"
+    waits: bool = False  # it is a part of a longer message, which an Assembled record reports
 
 
 class Outcome(Record, tag=15):
@@ -224,7 +233,7 @@ class Replaced(Record, tag=16):
 class Reported(Record, tag=17):
     """An application answered the deliver_sm that carried this record to it."""
 
-    record: int  # index of the Receipt, Matched, Reply, Refused or Outcome that was reported
+    record: int  # index of the Receipt, Matched, Reply, Assembled, Refused or Outcome that was reported
     time_us: int
     account: str
     session: int
@@ -262,6 +271,48 @@ class OperatorAction(Record, tag=20):
     numbers: list[int]  # parts concerned; empty: none in particular
 
 
+class Postponed(Record, tag=21):
+    """The carrier did not take or deliver the part, and it is tried again: it waits for `carrier`.
+
+    Stands behind the Refused, Receipt or Matched that says why, which is not final then.
+    """
+
+    number: int
+    time_us: int
+    until_us: int  # not sent before; 0: as soon as it can be
+    carrier: str  # carrier account of the next attempt
+    reason: str  # what the carrier's status means, e.g. "gateway: SMSC system error"
+
+
+class Assembled(Record, tag=22):
+    """The parts of a reply are together, or as many as came in time; this is what the account hears of."""
+
+    time_us: int
+    account: str
+    replies: list[int]  # indexes of the Reply records in the order of the text, then those that repeat one
+    missing: int  # parts that never came
+
+
+class Ported(Record, tag=23):
+    """A number is served by another network than its prefix says."""
+
+    time_us: int
+    number_hash: bytes
+    network: str  # empty: no longer
+    source: str  # how it is known, e.g. "MB:1049 of cmcc"
+    expires_us: int  # 0: never
+
+
+class OptedOut(Record, tag=24):
+    """A subscriber wants no more messages of an account, or wants them again."""
+
+    time_us: int
+    number_hash: bytes
+    account: str
+    out: bool
+    reply: int  # index of the Reply that says so; 0: a person did
+
+
 AnyRecord = (
     Started
     | Stopped
@@ -283,6 +334,10 @@ AnyRecord = (
     | LinkEvent
     | SessionEvent
     | OperatorAction
+    | Postponed
+    | Assembled
+    | Ported
+    | OptedOut
 )
 
 # Bound methods instead of functions around them: a Python frame would cost half as much again as the

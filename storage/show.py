@@ -17,6 +17,7 @@ from storage.records import (
     Matched,
     OperatorAction,
     Outcome,
+    Postponed,
     Receipt,
     Refused,
     Replaced,
@@ -92,7 +93,7 @@ def _follow(reader: LogReader, number: int) -> list[tuple[int, AnyRecord]]:
 def _mentioned(record: AnyRecord) -> Iterable[int]:
     """The indices by which a record refers to parts or, for a report, to what was reported."""
     match record:
-        case Sent() | Refused() | Receipt() | Matched() | Outcome() | Replaced():
+        case Sent() | Refused() | Receipt() | Matched() | Outcome() | Replaced() | Postponed():
             return (record.number,)
         case Uncertain() | Withdrawn() | OperatorAction():
             return record.numbers

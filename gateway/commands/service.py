@@ -15,6 +15,11 @@ from gateway.config import AccountConfig, CarrierConfig, Config, load, read
 from gateway.config_table import ConfigError, is_credential
 from gateway.control_client import request
 
+TargetArgument = Annotated[
+    str,
+    typer.Argument(metavar="TARGET", help="all, an account, a carrier, or a link such as cmcc#0."),
+]
+
 
 class NotStarted(Exception):
     """The gateway cannot start. The message is one line with the remedy."""
@@ -31,11 +36,13 @@ def gateway(config: ConfigOption) -> None:
 
 
 def check(config: ConfigOption) -> None:
-    """Validates the configuration, the password files and the master key without starting."""
+    """Validates the configuration and the files that it names, without starting."""
+    from gateway.reload import load_outcomes
     from storage.errors import KeyFileError
     from storage.keys import Keyring, read_master_key
 
     loaded = load(config)
+    load_outcomes(loaded)
     try:
         key_file = loaded.evidence.master_key_file
         master_key = read_master_key(key_file, guarded=is_credential(key_file))
@@ -60,17 +67,26 @@ def status(config: ConfigOption, json: JsonOption = False) -> None:
     show(_ask(config, "status", {}), as_json=json)
 
 
-def drain(config: ConfigOption, json: JsonOption = False) -> None:
-    """Takes no new messages; what was accepted goes on to its end."""
-    show(_ask(config, "drain", {"who": operator()}), as_json=json)
+def drain(config: ConfigOption, target: TargetArgument = "all", json: JsonOption = False) -> None:
+    """Stops in order: the whole gateway, an account, a carrier or one link of it.
+
+    The gateway takes no new messages, and what was accepted goes on to its end. An account is unbound and
+    cannot bind. A link takes no more parts, is unbound when those in flight are answered, and stays down.
+    """
+    show(_ask(config, "drain", {"target": target, "who": operator()}), as_json=json)
 
 
-def resume(config: ConfigOption, json: JsonOption = False) -> None:
-    """Takes messages again after a drain."""
-    show(_ask(config, "resume", {"who": operator()}), as_json=json)
+def resume(config: ConfigOption, target: TargetArgument = "all", json: JsonOption = False) -> None:
+    """Undoes a drain, and brings back a link that was parked."""
+    show(_ask(config, "resume", {"target": target, "who": operator()}), as_json=json)
 
 
-COMMANDS = (run, gateway, check, demo, status, drain, resume)
+def reload(config: ConfigOption, json: JsonOption = False) -> None:
+    """Applies the changed configuration to the running gateway, all of it or nothing."""
+    show(_ask(config, "reload", {"who": operator()}), as_json=json)
+
+
+COMMANDS = (run, gateway, check, demo, status, drain, resume, reload)
 
 
 def summary(config: Config) -> list[str]:

@@ -161,6 +161,11 @@ class Session:
     def bound(self) -> bool:
         return self.state in BOUND
 
+    @property
+    def heard(self) -> float:
+        """When the peer was last heard, by the time of the turn or tick that noticed it."""
+        return self._timers.heard
+
     # -- octets in, events out ------------------------------------------------------------------------------
 
     def receive_data(self, data: bytes) -> None:

@@ -10,6 +10,10 @@ from math import inf
 
 import msgspec
 
+# A peer that went dark is found out within two enquire_link_s: after one it is asked, and it has three
+# quarters of another to say a word; the rest is for the ticks of the owner.
+ENQUIRY_SHARE = 0.75
+
 
 class TimerSettings(msgspec.Struct, frozen=True):
     """Durations in seconds.  ``inf`` switches a timer off.
@@ -54,7 +58,10 @@ def deadlines(settings: TimerSettings, timers: Timers, *, bound: bool) -> tuple[
     if not bound:
         return ((timers.opened + settings.bind_s, Duty.GIVE_UP_BIND),)
     liveness = (
-        (timers.enquired + settings.response_s, Duty.GIVE_UP_ENQUIRY)
+        (
+            timers.enquired + min(settings.response_s, ENQUIRY_SHARE * settings.enquire_link_s),
+            Duty.GIVE_UP_ENQUIRY,
+        )
         if timers.enquired < inf
         else (timers.heard + settings.enquire_link_s, Duty.ENQUIRE)
     )

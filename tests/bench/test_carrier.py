@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
-from bench.carrier import Carrier, Simulator
+from bench.carrier import Simulator
 from bench.carrier_options import CarrierOptions, IdForm
-from bench.messages import submit_writer
 from protocol.smpp.codec import HEADER, decode, encode
 from protocol.smpp.codes import CommandId, CommandStatus, TlvTag
 from protocol.smpp.pdu import (
@@ -33,87 +30,8 @@ from protocol.smpp.pdu import (
     Unbind,
     UnbindResp,
 )
-from protocol.smpp.receipt import Receipt, id_candidates, read_receipt
-
-ANSWER_S = 5.0
-SUBMIT = submit_writer(b"10639110001")
-ROK = CommandStatus.ESME_ROK
-
-
-class Peer:
-    """The gateway's end of a connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def send(self, *pdus: Pdu | bytes) -> None:
-        self.writer.write(b"".join(pdu if isinstance(pdu, bytes) else encode(pdu) for pdu in pdus))
-
-    async def receive(self) -> Any:
-        async with asyncio.timeout(ANSWER_S):
-            head = await self.reader.readexactly(4)
-            return decode(head + await self.reader.readexactly(int.from_bytes(head, "big") - 4))
-
-    async def ended(self) -> None:
-        """Return when the carrier has closed, with or without ceremony; what it still said is dropped."""
-        async with asyncio.timeout(ANSWER_S):
-            with suppress(ConnectionError):
-                await self.reader.read()
-
-    async def bind(self, request: Pdu | None = None) -> Any:
-        self.send(request or BindTransceiver(1, system_id=b"gw"))
-        return await self.receive()
-
-    async def submit(self, sequence_number: int, token: int) -> Any:
-        self.send(SUBMIT(sequence_number, token))
-        return await self.receive()
-
-    async def receipt(self, *, answer: int | None = ROK) -> tuple[DeliverSm, Receipt]:
-        """The next receipt, answered with a status, or not."""
-        pdu = await self.receive()
-        assert isinstance(pdu, DeliverSm)
-        if answer is not None:
-            self.send(DeliverSmResp(pdu.sequence_number, answer))
-        receipt = read_receipt(pdu.short_message, pdu.tlvs)
-        assert receipt is not None
-        return pdu, receipt
-
-
-class Bench:
-    """A running simulator with one carrier, and its peers."""
-
-    def __init__(self, simulator: Simulator, carrier: Carrier) -> None:
-        self.simulator = simulator
-        self.carrier = carrier
-        self.peers: list[Peer] = []
-
-    async def peer(self, *, bound: bool = True) -> Peer:
-        peer = Peer(*await asyncio.open_connection("127.0.0.1", self.carrier.port))
-        self.peers.append(peer)
-        if bound:
-            assert (await peer.bind()).command_status == ROK
-        return peer
-
-    async def until(self, true: Callable[[], bool]) -> None:
-        """Wait for what the carrier does without an answer."""
-        async with asyncio.timeout(ANSWER_S):
-            while not true():  # noqa: ASYNC110 - the carrier has no event for its tests
-                await asyncio.sleep(0.001)
-
-
-@asynccontextmanager
-async def bench(**options: Any) -> AsyncIterator[Bench]:
-    simulator = Simulator([CarrierOptions(name="cmcc", **options)], asyncio.get_running_loop())
-    await simulator.start()
-    made = Bench(simulator, simulator.carriers["cmcc"])
-    try:
-        yield made
-    finally:
-        await simulator.stop()
-        for peer in made.peers:
-            peer.writer.transport.abort()
-
+from protocol.smpp.receipt import id_candidates, read_receipt
+from tests.bench.carrier_world import ROK, SUBMIT, bench
 
 # -- binding and what is no message -------------------------------------------------------------------------
 
@@ -438,46 +356,6 @@ async def test_a_session_is_cut_after_so_many_messages() -> None:
         await peer.ended()
         report = world.carrier.report()
         assert (report.taken, report.cuts) == (b"\1\1", 1)
-
-
-# -- commands -----------------------------------------------------------------------------------------------
-
-
-async def cut(world: Bench, peer: Peer) -> None:
-    assert world.simulator.command({"command": "cut", "carrier": "cmcc"}) == {"event": "cut", "sessions": 1}
-    await peer.ended()
-
-
-async def reply(world: Bench, peer: Peer) -> None:
-    answer = world.simulator.command(
-        {
-            "command": "reply",
-            "carrier": "cmcc",
-            "subscriber": "13800138000",
-            "destination": "10639110001",
-            "text": "收到",
-        }
-    )
-    assert answer == {"event": "reply"}
-    pdu = await peer.receive()
-    assert isinstance(pdu, DeliverSm)
-    assert (pdu.esm_class, pdu.data_coding, pdu.source_addr) == (0, 8, b"13800138000")
-    assert pdu.short_message.decode("utf-16-be") == "收到"
-    peer.send(DeliverSmResp(pdu.sequence_number))
-    await world.until(lambda: world.carrier.ledger.replies_acknowledged == 1)
-
-
-async def wrong(world: Bench, peer: Peer) -> None:
-    answer = world.simulator.command({"command": "cut", "carrier": "nobody"})
-    assert answer["event"] == "error"
-    peer.send(EnquireLink(2))
-    assert await peer.receive() == EnquireLinkResp(2)
-
-
-@pytest.mark.parametrize("dialogue", [cut, reply, wrong])
-async def test_commands(dialogue: Callable[[Bench, Peer], Awaitable[None]]) -> None:
-    async with bench() as world:
-        await dialogue(world, await world.peer())
 
 
 async def test_a_subscriber_replies_by_itself() -> None:

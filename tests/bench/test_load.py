@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -13,20 +15,42 @@ from bench.carrier import Simulator
 from bench.carrier_ledger import CarrierReport
 from bench.carrier_options import CarrierOptions
 from bench.load import Load
-from bench.load_ledger import ACCEPTED, REFUSED, UNANSWERED, LoadLedger, LoadLedgerFile, LoadReport
+from bench.load_ledger import (
+    ACCEPTED,
+    REFUSED,
+    UNANSWERED,
+    LoadLedger,
+    LoadLedgerFile,
+    LoadReport,
+    PartLedger,
+)
 from bench.load_options import LoadOptions
-from bench.messages import PREFIXES, destination_of, submit_writer, token_at, token_of_destination
+from bench.messages import (
+    PREFIXES,
+    destination_of,
+    part_at,
+    part_number,
+    parts_of,
+    submit_writer,
+    token_at,
+    token_of_destination,
+)
+from bench.replies import part_bodies, reply_body, reply_text
 from gateway.number_plan import NumberPlan
 from protocol.smpp.codec import decode
+from protocol.smpp.codes import TlvTag
 from protocol.smpp.pdu import SubmitSm
 
 RUN_S = 20.0
 
 
-async def run(load: dict[str, Any], **carrier: Any) -> tuple[LoadReport, CarrierReport]:
-    """One run of the load generator against one carrier."""
+async def run(
+    load: dict[str, Any], *, before: Callable[[Simulator], None] = lambda _: None, **carrier: Any
+) -> tuple[LoadReport, CarrierReport]:
+    """One run of the load generator against one carrier; `before` is called when the carrier listens."""
     simulator = Simulator([CarrierOptions(name="cmcc", **carrier)], asyncio.get_running_loop())
     await simulator.start()
+    before(simulator)
     options = {"port": simulator.ports()["cmcc"], "system_id": "gw", "password": "", **load}
     try:
         async with asyncio.timeout(RUN_S):
@@ -111,6 +135,127 @@ async def test_messages_of_a_lost_session_are_unanswered_and_sent_again_as_new_o
     assert (ledger.states.count(ACCEPTED), ledger.states.count(UNANSWERED)) == (1000, report.unanswered)
 
 
+# Options; then how many submit_sm they make of 64 messages, and how often each message is taken.
+LONG: list[tuple[dict[str, Any], int]] = [
+    ({"form": "parts"}, 224),
+    ({"form": "parts", "first": 20}, 224),
+    ({"form": "payload"}, 64),
+    ({"form": "payload", "first": 21}, 64),
+]
+
+
+@pytest.mark.parametrize("every", [0, 3])
+@pytest.mark.parametrize(("load", "count"), LONG)
+async def test_long_messages(load: dict[str, Any], count: int, every: int) -> None:
+    report, taken = await run(
+        {"count": 64, "fail_every": every, **load}, fail_every=every, receipts_first=0.5, duplicates=1.0
+    )
+    assert (report.submitted, report.accepted, report.receipts) == (count, count, count)
+    assert (report.missing, report.contradictory, report.unknown, report.unexpected) == (0, 0, 0, 0)
+    assert report.states.keys() == ({"delivered", "undeliverable"} if every else {"delivered"})
+    assert [network.submitted for network in report.networks.values()] == [count // 4] * 4
+    first = load.get("first", 0)
+    assert taken.taken == bytes(first) + b"\1" * 64
+    parts = bytes((1 << parts_of(token)) - 1 for token in range(first, first + 64))
+    assert taken.parts == bytes(first) + parts
+    assert (taken.foreign, taken.misdirected) == (0, 0)
+
+
+async def test_receipts_that_say_something_else_are_unexpected() -> None:
+    report, _ = await run({"form": "payload", "count": 64, "fail_every": 3}, fail_every=0)
+    # A part ought to have failed in all 48 of three parts and more, and in ten of the sixteen of two.
+    assert (report.receipts, report.unexpected) == (64, 58)
+
+
+@pytest.mark.parametrize("form", ["short", "parts", "payload"])
+async def test_the_fields_of_a_message(form: str) -> None:
+    values = {"form": form, "priority_flag": 3, "registered_delivery": 2, "source": "10639110119"}
+    report, taken = await run({"count": 4, "quiet_s": 0.0, **values}, kept_max=1)
+    pdu = decode(bytes.fromhex(taken.kept[0]))
+    assert isinstance(pdu, SubmitSm)
+    assert (pdu.priority_flag, pdu.registered_delivery, pdu.source_addr) == (3, 2, b"10639110119")
+    assert (report.receipts, report.missing) == (0, report.accepted)
+
+
+async def test_the_time_from_submit_to_arrival_can_be_told(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    began = monotonic()
+    _, taken = await run(
+        {"count": 20, "first": 7, "rate_per_s": 1000, "timed": True, "ledger": str(path)},
+        watched="10639110001",
+    )
+    sent_s = msgspec.json.decode(path.read_bytes(), type=LoadLedgerFile).sent_s
+    taken_s = {each.token: each.taken_at_s for each in taken.watched}
+    assert len(sent_s) == 20
+    assert taken_s.keys() == set(range(7, 27))
+    assert sent_s == sorted(sent_s)
+    assert began < sent_s[0]
+    assert all(sent < taken_s[token] < sent + RUN_S for token, sent in enumerate(sent_s, 7))
+
+
+BEYOND: list[dict[str, Any]] = [
+    {"form": "parts", "first": 2},
+    {"form": "parts", "count": 6},
+    {"form": "parts", "count": 4, "resubmit": True},
+    {"fail_every": 3},
+    {"priority_flag": 256},
+]
+
+
+@pytest.mark.parametrize("options", BEYOND)
+def test_options_that_go_ill_together_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"port": 1, "system_id": "x", "password": "", **options}, LoadOptions)
+
+
+# -- replies ------------------------------------------------------------------------------------------------
+
+
+def joined(number: int, text: str) -> dict[str, Any]:
+    """A long reply as whoever has joined its parts hands it on."""
+    payload = text.encode("utf-16-be")
+    body = reply_body(destination_of(number), b"10639110001", b"", tlvs=((TlvTag.MESSAGE_PAYLOAD, payload),))
+    return {"command": "deliver", "carrier": "cmcc", "body": body.hex()}
+
+
+def part_of_reply(number: int) -> dict[str, Any]:
+    body = part_bodies(destination_of(number), b"10639110001", reply_text(number), 1, 8)[0]
+    return {"command": "deliver", "carrier": "cmcc", "body": body.hex()}
+
+
+# What comes; then all replies, right, wrong and repeated ones.
+REPLIES: list[tuple[list[dict[str, Any]], tuple[int, int, int, int]]] = [
+    ([joined(1, reply_text(1)), joined(2, reply_text(2))], (2, 2, 0, 0)),
+    ([joined(1, reply_text(1)), joined(1, reply_text(1)), joined(1, reply_text(1))], (3, 1, 0, 2)),
+    ([joined(1, reply_text(2)), joined(2, reply_text(2)[66:]), part_of_reply(3)], (3, 0, 3, 0)),
+    ([joined(1, "收到")], (1, 0, 0, 0)),
+]
+
+
+@pytest.mark.parametrize(("lines", "counts"), REPLIES)
+async def test_replies_are_waited_for_and_judged(
+    lines: list[dict[str, Any]], counts: tuple[int, int, int, int]
+) -> None:
+    def send(simulator: Simulator) -> None:
+        for line in lines:
+            assert simulator.command(line) == {"event": "deliver"}
+
+    report, taken = await run({"count": 0, "replies": len(lines)}, before=send)
+    assert (
+        report.replies,
+        report.replies_right,
+        report.replies_wrong,
+        report.replies_repeated,
+    ) == counts
+    assert report.failure == ""
+    assert taken.delivered_raw == {"ESME_ROK": len(lines)}
+
+
+async def test_replies_that_do_not_come_are_not_waited_for_longer_than_for_receipts() -> None:
+    report, _ = await run({"count": 1, "replies": 1, "quiet_s": 0.05})
+    assert (report.receipts, report.replies, report.failure) == (1, 0, "")
+
+
 FAILURES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"password": "wrong"}, {"password": "right"}, "bind refused: ESME_RINVPASWD"),
     ({"system_id": "nobody"}, {}, "bind refused: ESME_RINVSYSID"),
@@ -178,7 +323,7 @@ def test_receipts_in_the_ledger(
     made = ledger(first)
     for message_id, state, token in receipts:
         made.receipt(message_id, state, destination_of(first + token), 2.0)
-    report = made.report("result", 0.0, 0.0, 1, 1, "")
+    report = made.report("result", 0.0, 0.0, 1, 1, 0, "")
     assert (
         report.receipts,
         report.repeated,
@@ -197,6 +342,45 @@ def test_a_receipt_may_come_before_its_response() -> None:
     made.answered(0, 0, b"a", 2.0)
     assert (made.receipts, made.open, bytes(made.outcomes)) == (1, {}, b"\2")
     assert made.receipt_s[0].quantile(0.5) == pytest.approx(1.5, rel=0.01)
+
+
+# Of messages 4 and 5, three parts each: numbers 8 and 12 accepted as a and b, 9 refused, 16 unanswered.
+def part_ledger() -> PartLedger:
+    made = PartLedger(8, 12)
+    made.answered(0, 0, b"a", 1.0)
+    made.answered(4, 0, b"b", 1.0)
+    made.answered(1, 0x58, b"", 1.0)
+    made.lost([8])
+    return made
+
+
+# As above; all receipts are from the subscriber of message 4.
+PART_LEDGERS: list[tuple[list[tuple[bytes, int]], tuple[int, int, int, int, int]]] = [
+    ([(b"a", 2), (b"b", 5)], (2, 0, 0, 0, 0)),
+    ([(b"a", 2), (b"a", 2), (b"b", 5), (b"b", 5)], (2, 2, 0, 0, 0)),
+    ([(b"a", 2), (b"b", 5), (b"a", 5)], (2, 0, 1, 0, 0)),
+    ([(b"a", 2), (b"x", 2)], (1, 0, 0, 1, 0)),
+    ([(b"x", 2), (b"y", 2)], (0, 0, 0, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("receipts", "expected"), PART_LEDGERS)
+def test_receipts_for_parts_in_the_ledger(
+    receipts: list[tuple[bytes, int]], expected: tuple[int, int, int, int, int]
+) -> None:
+    assert [part_at(number) for number in (8, 12, 16, 9)] == [(4, 1), (4, 2), (4, 3), (5, 1)]
+    assert part_number(4, 1) == 8
+    made = part_ledger()
+    for message_id, state in receipts:
+        made.receipt(message_id, state, destination_of(4), 2.0)
+    report = made.report("result", 0.0, 0.0, 1, 1, 0, "")
+    assert (
+        report.receipts,
+        report.repeated,
+        report.contradictory,
+        report.receipts_of_unanswered,
+        report.unknown,
+    ) == expected
 
 
 # -- the messages -------------------------------------------------------------------------------------------

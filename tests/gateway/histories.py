@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from gateway.config import AccountConfig, CarrierConfig
+from gateway.config import AccountConfig, CarrierConfig, RouteTable
 from protocol.smpp.codes import CommandStatus, TlvTag
 from protocol.smpp.pdu import (
     CancelSm,
@@ -92,7 +92,7 @@ def late_answer_to_what_waits_to_be_resent(world: World) -> None:
     carrier, application = world.connect(), world.application()
     application.submit(MOBILE)
     (request,) = carrier.taken()
-    world.dispatch.carriers["cmcc"].paused_until = world.turns.now + 100.0
+    world.hold("cmcc", 100.0)
     world.wait(10.0)
     carrier.answer(request, b"17")
     world.wait(100.0)
@@ -286,6 +286,7 @@ class History(NamedTuple):
     script: Callable[[World], None]
     accounts: tuple[AccountConfig, ...] = (account(),)
     carriers: tuple[CarrierConfig, ...] = (carrier(),)
+    routes: tuple[RouteTable, ...] = ()
 
     @property
     def name(self) -> str:
@@ -293,7 +294,7 @@ class History(NamedTuple):
         return self.script.__name__ + (" and resent" if resends else "")
 
     def world(self, sealer: Any, **start: Any) -> World:
-        return World(sealer, accounts=self.accounts, carriers=self.carriers, **start)
+        return World(sealer, accounts=self.accounts, carriers=self.carriers, routes=self.routes, **start)
 
 
 _RESENDS: Final = (account(uncertain="resend"),)

@@ -17,7 +17,7 @@ from gateway import __version__
 from gateway.cli import run
 from gateway.config import read
 from gateway.control import SOCKET_NAME, CommandError, ControlServer
-from gateway.password import verify
+from gateway.password import hash_password, verify
 
 CONFIG = """\
 [gateway]
@@ -89,6 +89,20 @@ def test_from_nothing_to_a_configuration_that_checks(
     assert error.count("\n") == 1
 
 
+def test_check_reads_the_table_of_outcomes(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["keys", "init", "-c", str(config)]) == 0
+    for name, text in (("hukou", hash_password(b"secret")), ("cmcc", "secret")):
+        path = config.parent / "secrets" / name
+        path.touch(0o600)
+        path.write_text(text)
+    config.write_text(f'{CONFIG}[outcomes]\nfile = "codes.csv"\n')
+    capsys.readouterr()
+    assert run(["check", "-c", str(config)]) == 1
+    assert capsys.readouterr().err == (
+        f"jingxin: {config}: outcomes.file: {config.parent}/codes.csv: no such file: make it, or correct its name\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("octets", "password"),
     [
@@ -118,6 +132,9 @@ WRONG: list[tuple[list[str], bytes, int, str]] = [
     (["status", "-c", "{config}"], b"", 1, "{directory}/var/control.sock: no gateway runs here: start it with `jingxin run`"),
     (["drain", "-c", "{config}"], b"", 1, "{directory}/var/control.sock: no gateway runs here: start it with `jingxin run`"),
     (["resume", "-c", "{config}"], b"", 1, "{directory}/var/control.sock: no gateway runs here: start it with `jingxin run`"),
+    (["reload", "-c", "{config}"], b"", 1, "{directory}/var/control.sock: no gateway runs here: start it with `jingxin run`"),
+    (["route", "explain", "-c", "{config}", "13800138000"], b"", 1, "{directory}/var/control.sock: no gateway runs here: start it with `jingxin run`"),
+    (["route", "explain", "-c", "{config}"], b"", 2, "Missing argument 'NUMBER': see `jingxin --help`"),
     (["uncertain", "list", "-c", "{config}"], b"", 1, "{directory}/var/control.sock: no gateway runs here: start it with `jingxin run`"),
     (["uncertain", "close", "-c", "{config}", "7"], b"", 2, "Missing option '--reason': see `jingxin --help`"),
     (["uncertain", "close", "-c", "{config}", "7", "--reason", " "], b"", 2, "Invalid value: say why with --reason: see `jingxin --help`"),
@@ -176,8 +193,12 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
 
 ASKED: list[tuple[list[str], str, dict[str, Any]]] = [
     (["status"], "status", {}),
-    (["drain"], "drain", {"who": "wang"}),
-    (["resume"], "resume", {"who": "wang"}),
+    (["drain"], "drain", {"target": "all", "who": "wang"}),
+    (["drain", "cmcc#0"], "drain", {"target": "cmcc#0", "who": "wang"}),
+    (["resume"], "resume", {"target": "all", "who": "wang"}),
+    (["resume", "account:hukou"], "resume", {"target": "account:hukou", "who": "wang"}),
+    (["reload"], "reload", {"who": "wang"}),
+    (["route", "explain", "13800138000"], "route_explain", {"number": "13800138000"}),
     (["uncertain", "list"], "uncertain_list", {"limit": 100}),
     (["uncertain", "list", "--limit", "5"], "uncertain_list", {"limit": 5}),
     (

@@ -23,7 +23,7 @@ def test_a_carrier_in_trouble_stops_nobody(sealer: Sealer) -> None:
     world.upkeep.tick()
     world.settle()
     cmcc = world.dispatch.carriers["cmcc"]
-    assert (cmcc.answered_per_s, len(cmcc.queue), cmcc.window_bound) == (2.0, 788, True)
+    assert (cmcc.answered_per_s, len(cmcc.queues), cmcc.window_bound) == (2.0, 789, True)
     assert application.ask(submit_sm(UNICOM)).command_status == CommandStatus.ESME_ROK
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from gateway.config import (
+    AS_SUBMITTED,
     AccountTable,
     CarrierTable,
     Config,
@@ -153,6 +154,10 @@ def test_the_defaults(directory: Path) -> None:
     assert (carrier.response_timeout_s, carrier.enquire_link_s, carrier.receipt_timeout_h) == (10.0, 30.0, 72)
     assert (carrier.reconnect_min_s, carrier.reconnect_max_s, carrier.throttle_pause_s) == (1.0, 60.0, 1.0)
     assert (carrier.default_alphabet, carrier.connect_timeout_s) == ("gsm0338", 5.0)
+    assert (carrier.ids, carrier.receipt_ids, carrier.receipts) == ("any", "any", "any")
+    assert (carrier.source_ton, carrier.source_npi) == (AS_SUBMITTED, AS_SUBMITTED)
+    assert (carrier.destination_ton, carrier.destination_npi) == (AS_SUBMITTED, AS_SUBMITTED)
+    assert (carrier.tlvs, carrier.parts_max, carrier.password_octets_max) == (True, 255, 64)
     assert config.evidence.segment_mib == 256
     assert (config.listener.sessions_max, config.listener.inactivity_s) == (256, math.inf)
     limits = config.limits
@@ -216,7 +221,7 @@ SOURCES = 'a list of prefixes of 1 to 20 digits or letters, such as ["10639110"]
 SYSTEM_ID = "1 to 15 printable ASCII characters without spaces"
 ACCOUNT_KEYS = (
     "system_id, password_file, networks, sources, sessions_max, window, rate_per_s, burst,"
-    " uncertain, report_window, report_retention_h"
+    " uncertain, report_window, lanes, category, report_retention_h"
 )
 RATE = "a whole number from 1 to 100000"
 
@@ -226,7 +231,7 @@ HUKOU, CMCC = '"secrets/hukou"\n', '"secrets/cmcc"\n'  # the last lines of [[acc
 WRONG: list[tuple[str, str, str]] = [
     # the file as a whole
     (SHORTEST, "", f"gateway.name: missing: allowed is {NAME}"),
-    (SHORTEST, "x = 1", "x: unknown table: allowed are gateway, listener, http, evidence, limits, numbers, account, carrier"),
+    (SHORTEST, "x = 1", "x: unknown table: allowed are gateway, listener, http, evidence, limits, numbers, lanes, outcomes, replies, account, carrier, route"),
     ("[gateway]", "[gateway", "not TOML: Expected ']' at the end of a table declaration (at line 1, column 9)"),
     (GATEWAY, "gateway = 1\n", "gateway: allowed is a table of keys and values"),
     ("[[account]]", "[account]", "account: allowed are tables that begin with [[account]]"),
@@ -259,6 +264,10 @@ WRONG: list[tuple[str, str, str]] = [
     (CMCC, CMCC + 'window = -1\n', "carrier[cmcc].window: allowed is a whole number from 1 to 10000, not -1"),
     (CMCC, CMCC + 'response_timeout_s = 0\n', "carrier[cmcc].response_timeout_s: allowed is a number from 0.1 to 86400, not 0"),
     (CMCC, CMCC + 'response_timeout_s = nan\n', "carrier[cmcc].response_timeout_s: allowed is a number from 0.1 to 86400, not nan"),
+    (CMCC, CMCC + 'source_ton = -1\n', "carrier[cmcc].source_ton: allowed is a whole number from 0 to 255, not -1"),
+    (CMCC, CMCC + 'parts_max = 256\n', "carrier[cmcc].parts_max: allowed is a whole number from 1 to 255, not 256"),
+    (CMCC, CMCC + 'password_octets_max = 65\n', "carrier[cmcc].password_octets_max: allowed is a whole number from 1 to 64, not 65"),
+    (CMCC, CMCC + 'receipt_ids = "hex"\n', "carrier[cmcc].receipt_ids: allowed is one of any, decimal, hexadecimal, uuid, not 'hex'"),
     (CMCC, CMCC + 'interface_version = 0x40\n', "carrier[cmcc].interface_version: allowed is 0x33, 0x34 or 0x50, not 64"),
     (CMCC, CMCC + 'system_type = "thirteen_____"\n', "carrier[cmcc].system_type: allowed is at most 12 printable ASCII characters, not 'thirteen_____'"),
     (EVIDENCE, EVIDENCE + "[listener]\ninactivity_s = 0\n", "listener.inactivity_s: allowed is a number of seconds from 1, or inf for never, not 0"),
@@ -279,6 +288,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("secrets/hukou", "secrets/nobody", "account[hukou].password_file: {directory}/secrets/nobody: no such file: make it, or correct password_file"),
     ("secrets/hukou", "secrets/cmcc", "account[hukou].password_file: {directory}/secrets/cmcc: not a scrypt line: make a new line with `jingxin account hash`"),
     ("secrets/cmcc", "secrets/hukou", "carrier[cmcc].password_file: {directory}/secrets/hukou: others than its owner may use it: run `chmod 600 {directory}/secrets/hukou`"),
+    (CMCC, CMCC + 'password_octets_max = 8\n', "carrier[cmcc].password_file: the password has 14 octets: allowed by password_octets_max are 8"),
     ("secrets/cmcc", "credential:cmcc", "carrier[cmcc].password_file: credential:cmcc exists under systemd alone: give a path, or set CREDENTIALS_DIRECTORY to try it by hand"),
     ("secrets/master", "credential:master", "evidence.master_key_file: credential:master exists under systemd alone: give a path, or set CREDENTIALS_DIRECTORY to try it by hand"),
     ("secrets/cmcc", "credential:../cmcc", "carrier[cmcc].password_file: allowed is credential:NAME, not 'credential:../cmcc'"),

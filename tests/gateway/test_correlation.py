@@ -355,11 +355,11 @@ def test_only_so_many_receipts_wait_and_the_oldest_gives_way() -> None:
         correlation.wait(waiting(index))
     assert (correlation.waiting, correlation.oldest_waiting()) == (2, 6)
     part = Part(
-        1, 1, Account(account(), 1, 0.0), Carrier(carrier(), 1, 0.0), MOBILE, b"", b"", b"", 1, 1, 0, 0
+        *(1, 1, Account(account(), 1, 0.0), Carrier(carrier(), 1, 0.0), MOBILE, b"", b"", b"", 1, 1, 0, 0),
+        *(2, 0, 0, 1),
     )
-    part.carrier_id = b"17"
-    assert [each.index for each, _ in correlation.waiting_for(part)] == [6, 7]
-    assert correlation.waiting_for(part) == []
+    assert [each.index for each, _ in correlation.waiting_for(part, b"17")] == [6, 7]
+    assert correlation.waiting_for(part, b"17") == []
 
 
 def test_a_receipt_waits_for_hours_not_for_ever() -> None:

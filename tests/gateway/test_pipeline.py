@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
+from gateway.config import RouteTable
 from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN
 from gateway.pipeline import ATTEMPTS_MAX, RESEND_WAITS_S
 from protocol.smpp.codec import HEADER
@@ -13,7 +14,8 @@ from protocol.smpp.codes import CommandStatus, MessageState
 from protocol.smpp.pdu import DeliverSm, DeliverSmResp, GenericNack, SubmitSm, SubmitSmResp
 from storage import records
 from storage.seal import Sealer
-from tests.gateway.peers import CarrierPeer, receipt, submit_sm
+from tests.gateway.peers import ApplicationPeer, CarrierPeer, receipt, submit_sm
+from tests.gateway.test_recovery import knowledge_of_parts, knowledge_of_places
 from tests.gateway.world import MOBILE, MOBILE_2, World, account, carrier
 
 THROTTLED, QUEUE_FULL = CommandStatus.ESME_RTHROTTLED, CommandStatus.ESME_RMSGQFUL
@@ -123,8 +125,10 @@ ANSWERS = {
     "queue full": Answer(refused(QUEUE_FULL), False, ["Refused"], QUEUED, again=1),
     "late, taken": Answer(taken(), True, ["Uncertain", "Sent"], SENT),
     "late, taken without an id": Answer(taken(b""), True, ["Uncertain", "Sent"], SENT),
-    "late, refused": Answer(refused(8), True, ["Uncertain", "Refused"], FINAL, ((REJECTED, b"008"),)),
-    "late, nacked": Answer(GenericNack(2, 8), True, ["Uncertain", "Refused"], FINAL, ((REJECTED, b"008"),)),
+    "late, refused": Answer(
+        refused(BAD_NUMBER), True, ["Uncertain", "Refused"], FINAL, ((REJECTED, b"00B"),)
+    ),
+    "late, nacked": Answer(GenericNack(2, 3), True, ["Uncertain", "Refused"], FINAL, ((REJECTED, b"003"),)),
     "late, throttled": Answer(refused(THROTTLED), True, ["Uncertain", "Refused"], QUEUED, again=1),
 }
 
@@ -248,8 +252,10 @@ EARLIER = {
     "taken, then taken": Earlier(taken(), SENT, taken(b"18"), SENT, ["Sent", "Sent"]),
     "taken, then refused": Earlier(taken(), SENT, refused(BAD_NUMBER), SENT, ["Sent", "Refused"]),
     "taken, then throttled": Earlier(taken(), SENT, refused(THROTTLED), SENT, ["Sent", "Refused"]),
-    "refused, then taken": Earlier(refused(8), DISPATCHED, taken(), SENT, ["Refused", "Sent"]),
-    "refused, then refused": Earlier(refused(8), DISPATCHED, refused(8), FINAL, ["Refused", "Refused"]),
+    "refused, then taken": Earlier(refused(BAD_NUMBER), DISPATCHED, taken(), SENT, ["Refused", "Sent"]),
+    "refused, then refused": Earlier(
+        refused(BAD_NUMBER), DISPATCHED, refused(BAD_NUMBER), FINAL, ["Refused", "Refused"]
+    ),
     "throttled, then taken": Earlier(refused(THROTTLED), DISPATCHED, taken(), SENT, ["Refused", "Sent"]),
 }
 
@@ -278,7 +284,7 @@ def test_a_late_answer_takes_a_part_out_of_the_queue(sealer: Sealer) -> None:
     peer, application = world.connect(), world.application()
     message_id = application.submit(MOBILE)
     (first,) = peer.taken()
-    world.dispatch.carriers["cmcc"].paused_until = world.turns.now + 60.0
+    world.hold("cmcc", 60.0)
     world.wait(10.0)
     assert world.part(message_id).state == QUEUED
     peer.answer(first, b"17")
@@ -346,6 +352,138 @@ def test_a_link_that_unbinds_takes_nothing_more_in_the_same_turn(world: World) -
     world.settle()
     assert world.kinds == ["Accepted"]
     assert (len(application.take(SubmitSmResp)), peer.taken()) == (1, [])
+
+
+# -- receipts of an attempt before the last one ------------------------------------------------------------
+
+# A message centre says this where it cannot reach the number, and another account may (status_codes.csv).
+NO_ROUTE = b"MB:1044"
+
+
+class Tried:
+    """A part that the first of two carriers could not deliver, and the second one was given.
+
+    Both write the same ids, as small carriers do.
+    """
+
+    def __init__(self, sealer: Sealer, second_id: bytes) -> None:
+        self.carriers = carrier("first"), carrier("second")
+        self.routes = (RouteTable(network="mobile", carriers=("first", "second"), weights=(1, 0)),)
+        self.world = world = World(sealer, carriers=self.carriers, routes=self.routes)
+        self.first, self.second = world.connect("first"), world.connect("second")
+        self.application: ApplicationPeer = world.application()
+        self.second_id = second_id
+        self.message_id = self.application.submit(MOBILE, registered_delivery=0x11)
+        self.part = world.part(self.message_id)
+        self.first.take_one(b"1")
+        world.hold("second", 60.0)
+        self.first.deliver(receipt(b"1", MOBILE, NO_ROUTE))
+        assert (self.part.state, world.kinds[-2:]) == (QUEUED, ["Receipt", "Postponed"])
+        world.wait(1.0)  # its body is read from the evidence meanwhile
+
+    def bring_to(self, state: int) -> None:
+        """The second attempt comes so far."""
+        if state >= DISPATCHED:
+            self.world.wait(60.0)
+            (self.request,) = self.second.taken()
+        if state >= SENT:
+            self.second.answer(self.request, self.second_id)
+        if state == FINAL:
+            self.second.deliver(receipt(self.second_id, MOBILE, b"EXPIRED"))
+        assert self.part.state == state
+
+    def restarted(self, sealer: Sealer) -> World:
+        found = World(
+            sealer,
+            carriers=self.carriers,
+            routes=self.routes,
+            found=self.world.log.entries,
+            now=self.world.turns.now,
+        )
+        found.restore()
+        return found
+
+
+class Stale(NamedTuple):
+    """How far the second attempt is, what the first carrier says then, and what that ends: only a delivery
+    is true of the message whichever attempt it speaks of."""
+
+    state: int
+    stat: bytes
+    ends: bool
+    heard: tuple[int, ...] = ()  # message_state
+
+
+EXPIRED = int(MessageState.EXPIRED)
+DELIVERED = int(MessageState.DELIVERED)
+STALE = [
+    *(Stale(state, b"DELIVRD", True, (DELIVERED,)) for state in (QUEUED, DISPATCHED, SENT)),
+    *(
+        Stale(state, stat, False)
+        for state in (QUEUED, DISPATCHED, SENT)
+        for stat in (b"UNDELIV", b"EXPIRED", NO_ROUTE, b"ENROUTE")
+    ),
+    *(Stale(FINAL, stat, False, (EXPIRED,)) for stat in (b"DELIVRD", b"UNDELIV", b"ENROUTE")),
+]
+
+
+@pytest.mark.parametrize("second_id", [b"2", b"1"], ids=["another id", "the same id"])
+@pytest.mark.parametrize("stale", STALE, ids=lambda stale: f"{stale.state} {stale.stat.decode()}")
+def test_of_an_earlier_attempt_only_a_delivery_counts(stale: Stale, second_id: bytes, sealer: Sealer) -> None:
+    tried = Tried(sealer, second_id)
+    world = tried.world
+    tried.bring_to(stale.state)
+    start = len(world.kinds)
+    tried.first.deliver(receipt(b"1", MOBILE, stale.stat))
+    assert world.kinds[start:] == ["Receipt"]
+    record = world.log.read()[-1]
+    assert isinstance(record, records.Receipt)
+    assert (record.number, record.final) == (tried.part.number, stale.ends)
+    assert tried.part.state == (FINAL if stale.ends else stale.state)
+    expected = [(tried.message_id, state, b"000") for state in stale.heard]
+    assert tried.application.reports() == expected
+    found = tried.restarted(sealer)
+    assert knowledge_of_parts(found) == knowledge_of_parts(world)
+    assert knowledge_of_places(found) == knowledge_of_places(world)
+    # Whatever the second attempt still comes to is no news, unless nothing was known yet.
+    if stale.state == QUEUED:
+        world.wait(60.0)
+        assert len(tried.second.taken()) == (not stale.ends)
+    elif stale.state != FINAL:
+        if stale.state == DISPATCHED:
+            tried.second.answer(tried.request, second_id)
+        tried.second.deliver(receipt(second_id, MOBILE, b"UNDELIV", err=b"027"))
+        later = [(tried.message_id, int(MessageState.UNDELIVERABLE), b"027")]
+        assert tried.application.reports() == ([] if stale.ends else later)
+
+
+def test_a_late_answer_of_the_carrier_before_leaves_the_ids_of_both(sealer: Sealer) -> None:
+    """Each id stays with the carrier that gave it, so that receipts of both find the part."""
+    carriers = carrier("first"), carrier("second")
+    routes = (RouteTable(network="mobile", carriers=("first", "second"), weights=(1, 0)),)
+    start = {"accounts": (account(uncertain="resend"),), "carriers": carriers, "routes": routes}
+    world = World(sealer, **start)  # type: ignore[arg-type]
+    first, second, application = world.connect("first"), world.connect("second"), world.application()
+    message_id = application.submit(MOBILE)
+    (request,) = first.taken()
+    world.wait(1.0)
+    world.hold("first", 60.0)
+    world.wait(9.0)  # the answer is late
+    world.wait(1.0)  # the part has rested
+    world.pipeline.hand_over(world.dispatch.carriers["first"])
+    world.settle()
+    second.take_one(b"2")
+    first.answer(request, b"1")
+    part = world.part(message_id)
+    assert (part.carrier.name, part.carrier_id) == ("second", b"2")
+    assert [(each.name, carrier_id) for each, carrier_id in part.earlier_ids] == [("first", b"1")]
+    found = World(sealer, **start, found=world.log.entries, now=world.turns.now)  # type: ignore[arg-type]
+    found.restore()
+    assert knowledge_of_parts(found) == knowledge_of_parts(world)
+    first.deliver(receipt(b"1", MOBILE, b"UNDELIV"))  # of an earlier attempt: no failure of the message
+    assert (part.state, application.reports()) == (SENT, [])
+    second.deliver(receipt(b"2", MOBILE))
+    assert application.reports() == [(message_id, DELIVERED, b"000")]
 
 
 # -- what people and time decide ---------------------------------------------------------------------------

@@ -15,23 +15,28 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN, Part
+from gateway.carrier import Carrier
+from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN, Group, Part
 from gateway.pipeline import NO_SESSION
 from gateway.recovery import Fold
+from gateway.routes import Routes
 from gateway.upkeep import REFILL_RETRY_S
 from protocol.smpp.codec import encode
 from protocol.smpp.codes import MessageState
 from protocol.smpp.pdu import DataSm, EnquireLink
 from storage import records
 from storage.seal import Sealer
-from tests.gateway.histories import HISTORIES, History
+from tests.gateway.histories import HISTORIES as HISTORIES_OF_MESSAGES
+from tests.gateway.histories import History
+from tests.gateway.histories_of_attempts import HISTORIES_OF_ATTEMPTS
+from tests.gateway.histories_of_replies import HISTORIES_OF_REPLIES, knowledge_of_replies
 from tests.gateway.peers import SOURCE, receipt
 from tests.gateway.world import MOBILE, World
 from tests.gateway.world import account as account_config
 from tests.gateway.world import carrier as carrier_config
 
 Knowledge = dict[str, Any]
-
+HISTORIES = (*HISTORIES_OF_MESSAGES, *HISTORIES_OF_ATTEMPTS, *HISTORIES_OF_REPLIES)
 
 histories = pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.name)
 
@@ -42,12 +47,34 @@ def parts_of(world: World) -> list[Part]:
     )
 
 
+def held_by(carrier: Carrier) -> list[Part]:
+    """What waits for a carrier, wherever that is."""
+    resting = (part for _, _, part in carrier.resting)
+    return [*carrier.queues, *carrier.returned, *carrier.bodiless, *resting]
+
+
+def group_facts(group: Group | None) -> object:
+    """What is known of a text that the gateway cut; the way of one that an application cut is not in the
+    evidence."""
+    if group is None or not group.first:
+        return None
+    return group.first, group.cut_into, group.delivered, group.reported
+
+
 def knowledge_of_parts(world: World) -> Knowledge:
     """Every fact about every part."""
     known: Knowledge = {}
     for part in parts_of(world):
         facts = msgspec.structs.asdict(part)
         facts.update(account=part.account.name, carrier=part.carrier.name)
+        facts["earlier_ids"] = [(carrier.name, carrier_id) for carrier, carrier_id in part.earlier_ids]
+        facts["group"] = group_facts(part.group)
+        if part.expires_us:  # it is written anew when the part leaves, with what is left of its validity
+            facts["body"] = bool(part.body)
+        if part.state == QUEUED and part.postponed:  # it may have been taken, and be in the evidence alone
+            del facts["body"]
+        del facts["queued_us"]  # after a restart a part waits since it was accepted, or had rested
+        del facts["left"]  # by the clock of a process that is gone
         known[f"part {part.number}"] = facts
     return known
 
@@ -55,12 +82,10 @@ def knowledge_of_parts(world: World) -> Knowledge:
 def knowledge_of_places(world: World) -> Knowledge:
     """Where parts wait (in no order: a restart restores it) and are found; which receipts wait for a part;
     which reports are owed, be they on their way to the disk still."""
-    known: Knowledge = {}
+    known: Knowledge = knowledge_of_replies(world)
     for carrier in world.dispatch.carriers.values():
         correlation = carrier.correlation
-        resting = (part for _, _, part in carrier.resting)
-        held = (*carrier.queue, *carrier.returned, *resting)
-        waiting = [part.number for part in held if part.state == QUEUED]
+        waiting = [part.number for part in held_by(carrier) if part.state == QUEUED]
         known[f"queue of {carrier.name}"] = sorted(waiting)
         known[f"uncertain at {carrier.name}"] = sorted(part.number for part in correlation.uncertain_parts())
         known[f"ids of {carrier.name}"] = {key: part.number for key, part in correlation._by_id.items()}
@@ -75,6 +100,14 @@ def knowledge_of_places(world: World) -> Knowledge:
             owed |= {report.index for owner, report in effects.reports if owner is account}
         known[f"owed to {account.name}"] = owed
     return known
+
+
+def facts_of(fold: Fold) -> Knowledge:
+    """What a fold says of open parts."""
+    return {
+        str(number): {**msgspec.structs.asdict(fate), "group": group_facts(fate.group)}
+        for number, fate in fold.open.items()
+    }
 
 
 class Witness:
@@ -152,12 +185,12 @@ def test_a_restart_goes_on_and_ends_every_part_once(history: History, sealer: Se
         waiting = [
             part.number
             for carrier in world.dispatch.carriers.values()
-            for part in (*carrier.queue, *carrier.returned, *(part for _, _, part in carrier.resting))
+            for part in held_by(carrier)
             if part.state == QUEUED
         ]
         assert sorted(waiting) == [part.number for part in parts_of(world) if part.state == QUEUED]
         for name in world.dispatch.carriers:
-            if any(carrier.queue for carrier in world.dispatch.carriers.values()):
+            if any(carrier.queues for carrier in world.dispatch.carriers.values()):
                 for request in world.connect(name).taken():
                     assert request.short_message
 
@@ -170,10 +203,12 @@ def test_what_stands_before_the_low_water_mark_is_not_needed(history: History, s
             world.restore()
             fold = Fold()
             fold.read(enumerate(world.log.entries[start - 1 :], start))
-            assert fold.open == world.fold.open, written
+            assert facts_of(fold) == facts_of(world.fold), written
             assert fold.unreported == world.fold.unreported, written
-            waiting = witness.places[written]["receipts waiting at cmcc"]
-            assert set(waiting) <= set(fold.waiting), written
+            assert fold.replies == world.fold.replies, written
+            for name in world.dispatch.carriers:
+                waiting = witness.places[written][f"receipts waiting at {name}"]
+                assert set(waiting) <= set(fold.waiting), written
 
 
 def test_a_second_crash_finds_what_the_first_restart_wrote(sealer: Sealer) -> None:
@@ -237,7 +272,7 @@ def test_what_was_queued_for_a_carrier_that_is_gone_ends_when_there_is_no_other_
     message_id = before.application().submit(MOBILE)
     after = World(sealer, carriers=(old, new), found=before.log.entries)
     after.restore()
-    del after.dispatch._by_network["mobile"]
+    after.admission.routes = Routes({}, (), "mobile")
     after.pipeline.reroute(after.dispatch.carriers["old"])
     after.turns.schedule()
     after.settle()

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gateway.reports import wanted
+from gateway.message import Group, MessageIds
+from gateway.reassembly import Reassembly, ReplyPart
+from gateway.replies import key_of
+from gateway.reports import Reports, is_reported, wanted
 from protocol.smpp.codec import encode
 from protocol.smpp.codes import CommandStatus, MessageState, TlvTag
 from protocol.smpp.pdu import DataSm, DeliverSm, SmeAddress, SubmitMulti
@@ -53,6 +56,44 @@ def test_an_application_hears_what_it_asked_for(
         peer.deliver(receipt(stat, MOBILE, stat))
         classes = [report.esm_class for report in application.take(DeliverSm)]
         assert classes == [0x20] * heard[0] + [0x04] * final
+
+
+class End(NamedTuple):
+    """The end of a part, and whether its application hears of it."""
+
+    wish: int
+    state: int
+    delivered: int = 0  # parts of the same text before it, of three
+    cut: bool = True  # by the gateway; else the application has its own parts, and hears of each
+    reported: bool = False  # the text's one report was made before
+    unsent: bool = False
+    heard: bool = True
+
+
+ENDS = {
+    "of an application's own part": End(1, DELIVERED, cut=False),
+    "the first of three delivered": End(1, DELIVERED, heard=False),
+    "the second": End(1, DELIVERED, delivered=1, heard=False),
+    "the last": End(1, DELIVERED, delivered=2),
+    "the last, of which only failures are wanted": End(2, DELIVERED, delivered=2, heard=False),
+    "the first failure": End(1, UNDELIVERABLE),
+    "the first failure, behind two": End(2, UNDELIVERABLE, delivered=2),
+    "the first failure, of which nothing is wanted": End(0, UNDELIVERABLE, heard=False),
+    "a second failure": End(1, UNDELIVERABLE, reported=True, heard=False),
+    "a delivery after a failure": End(1, DELIVERED, delivered=2, reported=True, heard=False),
+    "a refusal that the response told": End(1, 8, cut=False, unsent=True, heard=False),
+    "the same of a part of a text": End(1, 8, unsent=True, heard=False),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_the_end_of_a_text_is_reported_once(end: End) -> None:
+    first = 7 if end.cut else 0
+    group = Group(first=first, cut_into=3 if end.cut else 1, delivered=end.delivered, reported=end.reported)
+    assert is_reported(end.wish, end.state, group, unsent=end.unsent) is end.heard
+    if not end.cut:
+        assert is_reported(end.wish, end.state, None, unsent=end.unsent) is end.heard
+        assert (group.delivered, group.reported) == (0, False)
 
 
 # -- the octets of a report --------------------------------------------------------------------------------
@@ -215,7 +256,7 @@ def test_a_reply_goes_to_the_account_with_the_longest_prefix(
     (record,) = (record for record in world.log.read() if isinstance(record, records.Reply))
     assert (record.account, record.carrier, record.link) == (heard_by, "cmcc", 0)
     assert record.number_hash == sealer.number_hash(MOBILE)
-    assert world.pipeline.unrouted_replies == (not heard_by)
+    assert world.replies.unrouted == (not heard_by)
 
 
 def test_a_reply_keeps_its_octets_in_the_evidence(world: World) -> None:
@@ -261,3 +302,29 @@ def test_a_reply_that_no_deliver_sm_can_carry_is_refused_and_leaves_no_record(
     assert len(application.take(DeliverSm)) == fits
     assert len(world.log.entries) == before + fits
     assert world.pipeline.refused_replies == (not fits)
+
+
+@pytest.mark.parametrize(
+    ("total", "flag"), [(2, b""), (3, b"\x21\x10\0\1\1")], ids=["complete", "one part missing"]
+)
+def test_the_report_of_a_reply_in_parts(total: int, flag: bytes) -> None:
+    """It says what the first part in the text says, and needs the record of the one that came first."""
+    fields: dict[str, Any] = {"source_addr": MOBILE, "destination_addr": SOURCE, "esm_class": 0x40}
+    reassembly = Reassembly(60.0, 1)
+    pdus = {}
+    for index, sequence, text in ((5, 2, b"cd"), (9, 1, b"ab")):
+        header = bytes((5, 0, 3, 7, total, sequence))
+        pdu = DeliverSm(
+            **fields, short_message=header + text, source_addr_ton=2 - sequence, source_addr_npi=1
+        )
+        if sequence == 1:
+            pdu.tlvs = ((0x1401, b"vendor"),)
+        pdus[index] = pdu
+        key, place, text = key_of("cmcc", pdu)
+        whole = reassembly.add(key, place.total, ReplyPart(index, 0, place.sequence, text), 0.0)
+    assembly = whole or reassembly.overdue(60.0)[0]
+    report = Reports(MessageIds(b"abc")).of_assembly(assembly, pdus[assembly.head.index], 12, 1_000)
+    assert (report.index, report.number, report.recorded_us) == (12, 5, 1_000)
+    mandatory = b"\0\1\x0113800138000\0\0\0" + SOURCE + b"\0" + bytes(9) + b"\4abcd"
+    assert report.body == mandatory + b"\x14\1\0\6vendor" + flag
+    assert report.tlvs_at == len(mandatory)

@@ -18,17 +18,33 @@ from gateway.admission import Admission
 from gateway.ancillary import Ancillary
 from gateway.carrier import Carrier
 from gateway.commitment import Commitment, Effects
-from gateway.config import AccountConfig, CarrierConfig, LimitsConfig, ListenerConfig, NumbersConfig
+from gateway.config import (
+    AccountConfig,
+    CarrierConfig,
+    LanesConfig,
+    LimitsConfig,
+    ListenerConfig,
+    NumbersConfig,
+    RepliesConfig,
+    RouteTable,
+)
 from gateway.connection import Connection
 from gateway.dispatch import Dispatch
 from gateway.downstream import Link
 from gateway.message import MessageIds, Part
+from gateway.number_directory import NumberDirectory
 from gateway.number_plan import NumberPlan
 from gateway.open_parts import OpenParts
+from gateway.opt_out import OptOuts
+from gateway.outcomes import OutcomeTable
 from gateway.password import Password
 from gateway.pipeline import Pipeline
+from gateway.portability import Portability
 from gateway.rebuild import Rebuilder
 from gateway.recovery import Fold, Restoration
+from gateway.replies import Replies
+from gateway.reports import Reports
+from gateway.routes import Routes
 from gateway.turns import Turns
 from gateway.upkeep import TICKS_A_SECOND, Upkeep
 from gateway.upstream import Listener
@@ -46,6 +62,7 @@ START_S: Final = 1000.0
 START_US: Final = 1_790_000_000_000_000  # 2026-09-21T22:13:20 in Shanghai
 IDENTITY: Final = bytes.fromhex("a1b2c3") + bytes(13)
 PLAN: Final = NumberPlan.load()
+OUTCOMES: Final = OutcomeTable.load()
 
 # Numbers that the plan gives to China Mobile and to China Unicom.
 MOBILE: Final = b"13800138000"
@@ -238,6 +255,9 @@ class World:
         carriers: Iterable[CarrierConfig] = (),
         limits: LimitsConfig | None = None,
         numbers: NumbersConfig | None = None,
+        lanes: LanesConfig | None = None,
+        replies: RepliesConfig | None = None,
+        routes: Iterable[RouteTable] = (),
         found: Iterable[bytes] = (),
         now: float = START_S,
     ) -> None:
@@ -256,13 +276,16 @@ class World:
             Carrier(config, self.limits.receipts_pending_max, now)
             for config in (tuple(carriers) or (carrier(),))
         )
+        numbers = numbers or NumbersConfig()
+        self.directory = NumberDirectory(PLAN, sealer.number_hash, Portability(1_000), OptOuts(), numbers)
+        self.routes = Routes(self.dispatch.carriers, routes, numbers.default_network)
         self.admission = Admission(
             cast(EvidenceLog, self.log),
-            self.dispatch,
             self.open_parts,
-            PLAN,
+            self.directory,
+            self.routes,
             self.limits,
-            numbers or NumbersConfig(),
+            lanes or LanesConfig(),
         )
         self.message_ids = MessageIds(IDENTITY)
         self.commitment = Commitment(
@@ -272,15 +295,27 @@ class World:
             self.open_parts,
             self.dispatch,
         )
+        self.replies = Replies(
+            self.turns,
+            cast(EvidenceLog, self.log),
+            self.commitment,
+            sealer,
+            self.accounts,
+            self.directory,
+            Reports(self.message_ids),
+            replies or RepliesConfig(),
+        )
         self.pipeline = Pipeline(
             self.turns,
             cast(EvidenceLog, self.log),
             self.commitment,
             sealer,
             self.open_parts,
-            self.accounts,
             self.admission,
             self.dispatch,
+            self.directory,
+            OUTCOMES,
+            self.replies,
             self.message_ids,
         )
         self.turns.flow = self.commitment
@@ -291,7 +326,7 @@ class World:
         )
         for owner in self.dispatch.carriers.values():
             owner.links = [
-                Link(owner.config, index, self.pipeline, self.turns) for index in range(owner.config.sessions)
+                Link(owner, index, self.pipeline, self.turns) for index in range(owner.config.sessions)
             ]
         self.rebuilder = ScriptedRebuilder(self.log, self)
         self.upkeep = Upkeep(
@@ -305,6 +340,7 @@ class World:
             self.pipeline,
             self.listener,
             self.rebuilder,
+            lambda now_us: None,
             lambda: None,
         )
         self.upkeep._threads = SameThread()
@@ -316,12 +352,16 @@ class World:
     def restore(self) -> list[Part]:
         """Read what was found, as the daemon does at its start; the parts that were cut off."""
         self.fold.read(enumerate(self.log.entries, 1))
+        for index, record in self.fold.learned:
+            self.directory.note(index, record)
         restoration = Restoration(
             self.fold,
             self.sealer,
             self.open_parts,
             self.accounts.__getitem__,
             self.dispatch.carriers.__getitem__,
+            self.replies,
+            self.turns,
         )
         return restoration.restore()
 
@@ -373,6 +413,11 @@ class World:
             self.durable()
         assert not self.log.pending
         assert not self.log.faults()
+
+    def hold(self, name: str, seconds: float) -> None:
+        """The rate of a carrier is used up for so long."""
+        bucket = self.dispatch.carriers[name].bucket
+        bucket._level, bucket._updated = -seconds * bucket.rate_per_s, self.loop.now
 
     def wait(self, seconds: float) -> None:
         """Time passes, and what it brings comes to rest."""

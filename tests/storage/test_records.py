@@ -36,6 +36,10 @@ EXAMPLES: list[tuple[int, Record]] = [
     (18, records.LinkEvent(1, "cmcc", 0, "bound", "")),
     (19, records.SessionEvent(1, "hukou", 1, "127.0.0.1:5000", "bound", "transceiver")),
     (20, records.OperatorAction(1, "zhang", "close", "asked by the sender", [5])),
+    (21, records.Postponed(5, 1, 2, "cucc", "ported: receiver ported out")),
+    (22, records.Assembled(1, "hukou", [14, 13], 1)),
+    (23, records.Ported(1, HASH, "unicom", "MB:1049 of cmcc", 0)),
+    (24, records.OptedOut(1, HASH, "hukou", True, 14)),
 ]
 
 
@@ -49,11 +53,11 @@ def test_each_record_keeps_its_tag_and_round_trips(tag: int, example: Record) ->
 
 def test_every_record_has_an_example() -> None:
     assert {type(example) for _, example in EXAMPLES} == set(AnyRecord.__args__)
-    assert [tag for tag, _ in EXAMPLES] == list(range(1, 21))
+    assert [tag for tag, _ in EXAMPLES] == list(range(1, 25))
 
 
 GOLDEN = [
-    (records.Sent(5, 1_790_000_000_000_000, 0, b"0A1B"), "950905cf00065bfeda25e00000c40430413142"),
+    (records.Sent(5, 1_790_000_000_000_000, 0, b"0A1B"), "960905cf00065bfeda25e00000c40430413142a0"),
     (records.Dispatched(1, [("cmcc", 0, [5, 200])]), "930701919" + "3a4636d63630092" + "05ccc8"),
     (records.Reported(12, 1, "hukou", 1, 88), "96110c01a568756b6f750158"),
 ]
@@ -66,21 +70,25 @@ def test_octets_on_disk(record: Record, octets: str) -> None:
 
 FIELDS = {
     "Accepted": "time_us account session message carrier number_hash parts registered_delivery flags"
-    " expires_us content",
+    " expires_us content lane first cut_into",
+    "Assembled": "time_us account replies missing",
     "Denied": "time_us account session command_status reason count number_hash content",
     "Dispatched": "time_us intents",
     "KeyOpened": "time_us day key_id",
     "LinkEvent": "time_us carrier link event detail",
     "Matched": "time_us receipt number how final",
     "OperatorAction": "time_us who action reason numbers",
+    "OptedOut": "time_us number_hash account out reply",
     "Outcome": "number time_us message_state err source reason who",
     "Receipt": "time_us number carrier link carrier_id message_state stat err submit_date done_date"
     " final number_hash content",
+    "Ported": "time_us number_hash network source expires_us",
+    "Postponed": "number time_us until_us carrier reason",
     "Refused": "number time_us link command_status final moot",
     "Replaced": "number time_us content registered_delivery expires_us parts",
-    "Reply": "time_us account carrier link number_hash content",
+    "Reply": "time_us account carrier link number_hash content how waits",
     "Reported": "record time_us account session command_status",
-    "Sent": "number time_us link carrier_id",
+    "Sent": "number time_us link carrier_id carrier",
     "SessionEvent": "time_us account session peer event detail",
     "Started": "time_us gateway version config_digest host",
     "Stopped": "time_us reason",

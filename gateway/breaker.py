@@ -1,0 +1,59 @@
+"""Whether a carrier account may be chosen for a message that has another way to go.
+
+A bind that stands says little: a carrier may accept it, swallow a window of messages and go silent, again and
+again.  So unanswered attempts and system errors in a row take the account out of service for a while, which
+doubles each time; after that it is half open, and the first attempt decides.  Where there is no other way the
+breaker is not asked: then the account is tried all the same.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Failures in a row, with nothing taken in between: a whole window that is lost with one connection counts
+# once, and three losses in a row are no accident.
+FAILURES_MAX: Final = 3
+
+# How long the account is out of service at first, and at most: about the time in which an operator at the
+# carrier would have restarted something.
+OPEN_FIRST_S: Final = 2.0
+OPEN_MAX_S: Final = 60.0
+
+
+class Breaker:
+    """Of one carrier account.  Times are the caller's monotonic seconds.
+
+    failures: in a row; while there are none, `succeeded` need not be called.
+    """
+
+    __slots__ = ("_open_s", "_until", "failures")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._open_s = OPEN_FIRST_S
+        self._until = 0.0
+
+    def failed(self, now: float) -> bool:
+        """An attempt failed by the carrier's fault; True if that took the account out of service."""
+        self.failures += 1
+        if self.failures < FAILURES_MAX or now < self._until:
+            return False
+        self._until = now + self._open_s
+        self._open_s = min(OPEN_MAX_S, self._open_s * 2)
+        return True
+
+    def succeeded(self) -> None:
+        """The carrier took something."""
+        self.failures = 0
+        self._open_s = OPEN_FIRST_S
+        self._until = 0.0
+
+    def open(self, now: float) -> bool:
+        """Whether the account is out of service now."""
+        return now < self._until
+
+    def state(self, now: float) -> str:
+        """ "closed", "open" or "half-open", for people."""
+        if self.failures < FAILURES_MAX:
+            return "closed"
+        return "open" if self.open(now) else "half-open"

@@ -1,0 +1,131 @@
+"""Keeps what was learned of numbers beyond the life of the process: the register on disk, and its thread.
+
+The evidence is the truth.  The register is a projection that spares a start from reading all of it: facts go
+into it when their records are durable, together with the index up to which none is missing.  What stands
+behind that index is read from the evidence, through the same fold as everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from gateway.number_directory import Fact, NumberDirectory
+from gateway.portability import PORTED_MAX, Table, table_of
+from storage.log import EvidenceLog
+from storage.register import Register, RegisterError
+
+logger = structlog.get_logger()
+
+# Records without a fact after which the index is written all the same, so that no start reads more than this
+# for nothing: a second's work of the fold.
+ADVANCE_RECORDS: Final = 300_000
+
+
+class NumberKeeper:
+    """Owned by the event loop; the register is used by one thread of its own."""
+
+    def __init__(
+        self, path: Path, directory: NumberDirectory, log: EvidenceLog, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Opens the register, and makes it where there is none.  Raises RegisterError."""
+        self._path = path
+        self._directory = directory
+        self._log = log
+        self._loop = loop
+        self._register = Register.open(path)
+        self._thread = ThreadPoolExecutor(1, "register")
+        self._busy = False
+        self._outdated = False  # the ported numbers in memory are to be read anew
+        self.applied_index = 0
+
+    def load(self, now_us: int) -> None:
+        """At the start: everything that the register knows.  Raises RegisterError."""
+        contents = self._register.load()
+        if contents.applied_index > self._log.durable_index:
+            raise RegisterError(
+                f"{self._path}: goes up to record {contents.applied_index} of a log that ends with"
+                f" {self._log.durable_index}: it belongs to another one: move it away"
+            )
+        self.applied_index = contents.applied_index
+        self._directory.portability.load(table_of(contents.ported, PORTED_MAX, now_us))
+        for fact in contents.opted_out:
+            self._directory.opt_outs.note(fact.number_hash, fact.account, True, fact.record)
+
+    def tick(self, now_us: int) -> None:
+        """Write what has become durable; call once a second."""
+        if self._busy:
+            return
+        if self._outdated or self._directory.portability.load_due(now_us):
+            self._read_anew(now_us)
+            return
+        durable = self._log.durable_index
+        facts = [fact for index, fact in self._directory.unwritten if index <= durable]
+        if facts or durable - self.applied_index > ADVANCE_RECORDS:
+            self._run(lambda: self._apply(facts, durable), lambda _: self._applied(len(facts), durable))
+
+    def reload(self, now_us: int) -> None:
+        """A command has changed the register: read the ported numbers anew, when the thread is free."""
+        self._outdated = True
+        self.tick(now_us)
+
+    def _read_anew(self, now_us: int) -> None:
+        def read() -> Table:
+            self._register.drop_expired(now_us)
+            return table_of(self._register.load().ported, PORTED_MAX, now_us)
+
+        self._outdated = False
+        self._run(read, self._take, self._outdate)
+
+    def _outdate(self) -> None:
+        self._outdated = True
+
+    def close(self) -> None:
+        """What is not written yet stands in the evidence."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._register.close()
+
+    def _apply(self, facts: list[Fact], applied_index: int) -> None:
+        self._register.apply(facts, applied_index)
+
+    def _applied(self, count: int, applied_index: int) -> None:
+        del self._directory.unwritten[:count]
+        self.applied_index = applied_index
+
+    def _take(self, table: object) -> None:
+        assert isinstance(table, Table)
+        self._directory.portability.load(table)
+        self._directory.learn_again()
+
+    def _run(
+        self,
+        work: Callable[[], object],
+        then: Callable[[object], None],
+        otherwise: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Do ``work`` on the thread and ``then`` on the loop; one at a time, since each begins with what the
+        one before has left.  After an error the next tick tries again: nothing was taken off the list."""
+        assert not self._busy
+        self._busy = True
+
+        def finish(future: Future[object]) -> None:
+            self._busy = False
+            error = future.exception()
+            if error is None:
+                then(future.result())
+            elif isinstance(error, RegisterError):
+                logger.error("the register of numbers cannot be used", error=str(error))
+                otherwise()
+            else:
+                raise error
+
+        def done(future: Future[object]) -> None:
+            if not future.cancelled():
+                self._loop.call_soon_threadsafe(finish, future)
+
+        self._thread.submit(work).add_done_callback(done)

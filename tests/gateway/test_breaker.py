@@ -1,0 +1,63 @@
+"""A carrier account that goes out of service after failures in a row, and comes back half open."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.breaker import FAILURES_MAX, OPEN_FIRST_S, OPEN_MAX_S, Breaker
+
+# (when, what happens: f fails, F fails and opens, s succeeds, . nothing; the state then)
+Step = tuple[float, str, str]
+
+HISTORIES: dict[str, list[Step]] = {
+    "three in a row": [(0, "f", "closed"), (0, "f", "closed"), (0, "F", "open"), (1.9, ".", "open")],
+    "never in a row": [
+        *((0, "f", "closed"), (0, "f", "closed"), (0, "s", "closed")),
+        *((0, "f", "closed"), (0, "f", "closed"), (0, "s", "closed")),
+    ],
+    "half open after a while": [
+        *((0, "f", "closed"), (0, "f", "closed"), (0, "F", "open")),
+        *((2.0, ".", "half-open"), (9.0, "s", "closed")),
+        *((9.0, "f", "closed"), (9.0, "f", "closed"), (9.0, "F", "open"), (11.0, ".", "half-open")),
+    ],
+    "longer each time": [
+        *((0, "f", "closed"), (0, "f", "closed"), (0, "F", "open")),
+        *((2.0, "F", "open"), (5.9, ".", "open"), (6.0, ".", "half-open")),
+        *((6.0, "F", "open"), (13.9, ".", "open"), (14.0, ".", "half-open")),
+    ],
+    "what fails while it is open counts once": [
+        *((0, "f", "closed"), (0, "f", "closed"), (0, "F", "open")),
+        *((0.1, "f", "open"), (1.9, "f", "open"), (2.0, ".", "half-open")),
+    ],
+    "one that is taken ends it at once": [
+        *((0, "f", "closed"), (0, "f", "closed"), (0, "F", "open"), (0.5, "s", "closed")),
+    ],
+}
+
+
+@pytest.mark.parametrize("steps", HISTORIES.values(), ids=HISTORIES)
+def test_a_breaker_through_its_states(steps: list[Step]) -> None:
+    breaker = Breaker()
+    for at, event, state in steps:
+        if event in "fF":
+            assert breaker.failed(at) is (event == "F"), at
+        elif event == "s":
+            breaker.succeeded()
+        assert breaker.state(at) == state, at
+        assert breaker.open(at) is (state == "open"), at
+
+
+def test_it_is_never_open_for_longer_than_its_maximum() -> None:
+    breaker, now = Breaker(), 0.0
+    waits: list[float] = []
+    for _ in range(FAILURES_MAX - 1):
+        breaker.failed(now)
+    while len(waits) < 8:
+        assert breaker.failed(now)
+        wait_s = 0.0
+        while breaker.open(now + wait_s):
+            wait_s += 1.0
+        waits.append(wait_s)
+        now += wait_s
+    assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
+    assert (waits[0], waits[-1]) == (OPEN_FIRST_S, OPEN_MAX_S)
