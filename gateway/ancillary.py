@@ -160,7 +160,7 @@ class Ancillary:
                 refused.append((address, admitted))
                 application.account.refused[admitted.command_status] += 1
                 destination = normalise(address.destination_addr)
-                pipeline.denials.note(
+                pipeline.journal.denials.note(
                     application.account.name,
                     application.number,
                     admitted,

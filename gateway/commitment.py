@@ -9,6 +9,7 @@ batch is at the disk the next one gathers, so batches clock themselves.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.account import Account
@@ -58,11 +59,8 @@ class Effects:
         self.reports: list[tuple[Account, Report]] = []
 
 
-class Parts(Protocol):
-    """Who knows what becomes of a part that does not leave after all: the pipeline."""
-
-    def expire(self, part: Part) -> None:
-        """Its validity ended while it was queued."""
+class Detours(Protocol):
+    """Where parts go that do not leave as they were to: gateway/detours.py."""
 
     def withdraw(self, link: Link, parts: list[Part]) -> None:
         """The link went down between intent and effect."""
@@ -77,7 +75,8 @@ class Commitment:
     low_water: the oldest record that a restart needs, kept up by gateway/upkeep.py.
     """
 
-    parts: Parts
+    expire: Callable[[Part], None]  # what becomes of a part whose validity ends while it is queued
+    detours: Detours
 
     def __init__(
         self,
@@ -169,7 +168,7 @@ class Commitment:
 
     def _commit(self) -> None:
         turns, log = self._turns, self._log
-        departures = self._dispatch.fill(turns.now, turns.now_us, self.parts.expire)
+        departures = self._dispatch.fill(turns.now, turns.now_us, self.expire)
         if departures:
             intents = [
                 (link.carrier_name, link.index, [part.number for part in parts]) for link, parts in departures
@@ -180,7 +179,7 @@ class Commitment:
             for link, parts in departures:
                 for part in parts:
                     if part.expires_us and part.accepted_us < waited_us:
-                        self.parts.refresh(part)
+                        self.detours.refresh(part)
                     dispatched(part, link.index, turns.now_us)
         if not log.pending:
             self._set_wake()
@@ -241,7 +240,7 @@ class Commitment:
                 observe(now - began)
         for link, parts in batch.departures:
             if not link.transmit(parts, now):
-                self.parts.withdraw(link, parts)
+                self.detours.withdraw(link, parts)
         for account, report in batch.reports:
             account.outbox.put(report)
             self._to_offer.add(account)

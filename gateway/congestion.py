@@ -62,6 +62,11 @@ _TICK_S: Final = 0.25
 # minute.
 PAUSE_MAX_S: Final = 30.0
 
+# A probe whose fate nobody tells (its part was cancelled before it left, say) is given up after so long.
+_PROBE_S: Final = 15.0
+# A limit that nothing has come near to for so long is none any more.
+_FORGET_S: Final = 60.0
+
 # A limited link may send what so much time brings at once: a spacing carrier refuses bursts, and the timers
 # of the event loop count milliseconds.
 _BURST_S: Final = 0.002
@@ -98,6 +103,7 @@ class Congestion:
         "_pause_s",
         "_paused_until",
         "_phase",
+        "_probed",
         "_probes",
         "_rate_max",
         "_rate_per_s",
@@ -106,6 +112,7 @@ class Congestion:
         "_usual_s",
         "_waited_s",
         "_wanted",
+        "_wanted_at",
         "limited",
     )
 
@@ -124,6 +131,7 @@ class Congestion:
         self._usual_s = inf
         self._limited_since = self._fresh_from = self._paused_until = now
         self._brushed = False  # the last cut was for a refusal just above the limit
+        self._probed = self._wanted_at = now  # when the last probe left; when something last had to wait
         self._probes = False  # the pause ends with a probe
         self._refused = 0  # probes in a row
         self._looks = 0  # steps beyond the limit since the last cut
@@ -139,6 +147,11 @@ class Congestion:
         """What it allows when no pause is on; the contract rate while it is open."""
         return self._rate_per_s
 
+    @property
+    def _given_up(self) -> bool:
+        """Whether the last probe was given up, so that its answer may still come."""
+        return self._phase is PAUSED and self._refused > 0
+
     # -- before a part leaves -------------------------------------------------------------------------------
 
     def take(self, parts: int, now: float) -> bool:
@@ -151,6 +164,7 @@ class Congestion:
             self._fresh_from = now
             if self._probes:
                 self._phase = PROBING
+                self._probed = now
                 return True
             self._go_on(now)
         if self._bucket.take(parts, now):
@@ -174,7 +188,7 @@ class Congestion:
         self._taken += parts
         self._answers += 1
         self._waited_s += now - dispatched
-        if self._phase is PROBING and dispatched >= self._fresh_from:
+        if self.limited and dispatched >= self._probed and (self._phase is PROBING or self._given_up):
             self._refused = 0
             self._go_on(now)
 
@@ -209,10 +223,15 @@ class Congestion:
         if answers and self._phase in (OPEN, LIMITED) and self._slow(waited_s / answers, now):
             self._cut(now)
             self._fresh_from = now + _ESTIMATE_S  # the answers that are under way are as slow
+        elif self._phase is PROBING and now - self._probed > _PROBE_S:
+            self._probe_failed(now)
         elif self._phase is LIMITED and self._wanted:
             self._wanted = False
+            self._wanted_at = now
             if now - self._limited_since >= HOLD_S:
                 self._look(now)
+        elif self._phase is LIMITED and now - max(self._limited_since, self._wanted_at) > _FORGET_S:
+            self._open(now)
 
     def reset(self, now: float) -> None:
         """A new bind: nothing is in flight.  A pause and its probe are over; what was learned of the rate

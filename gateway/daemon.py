@@ -315,7 +315,7 @@ class Daemon:
         self.pipeline.resend_as_configured()
         for name, carrier in self._known_carriers.items():
             if name not in self.dispatch.carriers:
-                self.pipeline.reroute(carrier)
+                self.pipeline.detours.reroute(carrier)
         self.turns.schedule()
 
     def _account_of(self, name: str) -> Account:
@@ -382,7 +382,7 @@ class Daemon:
     async def _end(self, reason: str) -> None:
         """The last record, and the last sync."""
         await self._until(lambda: not self.log.busy, STOP_S)
-        self.pipeline.denials.flush(self.turns.now_us)
+        self.pipeline.journal.denials.flush(self.turns.now_us)
         self.log.append(records.encode(records.Stopped(self.turns.now_us, reason)))
         self.log.close()
         logger.info("stopped", reason=reason)

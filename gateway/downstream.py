@@ -51,6 +51,7 @@ from protocol.smpp.timers import TimerSettings
 if TYPE_CHECKING:
     from gateway.carrier import Carrier
     from gateway.config import CarrierConfig
+    from gateway.journal import Journal
     from gateway.turns import Turns
 
 logger = structlog.get_logger()
@@ -91,7 +92,9 @@ _BIND_REQUESTS: dict[str, type[BindRequest]] = {
 
 
 class Messages(Protocol):
-    """Where what a carrier says goes on: the pipeline."""
+    """Where what a carrier says goes on: the pipeline.  journal: where a link's own events are kept."""
+
+    journal: Journal
 
     def answered(
         self, link: Link, part: Part, command_status: int, carrier_id: bytes, *, late: bool = False
@@ -103,9 +106,6 @@ class Messages(Protocol):
 
     def delivered(self, link: Link, connection: Connection, pdu: DeliverSm | DataSm, frame: bytes) -> None:
         """It brought a receipt or a reply."""
-
-    def link_event(self, link: Link, event: str, detail: str) -> None:
-        """Something happened to the link."""
 
 
 class Link:
@@ -365,7 +365,7 @@ class Link:
             return
         self._parked = reason
         self.can_send = False
-        self._pipeline.link_event(self, "parked", reason)
+        self._pipeline.journal.link_event(self, "parked", reason)
         if connection.session.bound:
             connection.session.unbind(self._turns.now)  # what is in flight may still be answered
             self._turns.write_later(connection)
@@ -450,7 +450,7 @@ class Link:
         self.silent = False
         self.congestion.reset(self._turns.now)
         self.can_send = connection.session.state is not BindState.BOUND_RX and self._kept_up
-        self._pipeline.link_event(self, "bound", connection.peer_name)
+        self._pipeline.journal.link_event(self, "bound", connection.peer_name)
         self._turns.schedule()
 
     def closed(self, reason: str) -> None:
@@ -475,4 +475,4 @@ class Link:
             self.detail = self._parked or reason
         else:
             self._rest_drained(reason)
-        self._pipeline.link_event(self, "down", reason)
+        self._pipeline.journal.link_event(self, "down", reason)

@@ -47,12 +47,12 @@ def register(
     metrics.expose_histogram(
         "jingxin_submit_receipt_seconds",
         "From accepting a part to its final receipt.",
-        pipeline.submit_to_receipt,
+        pipeline.receipts.submit_to_receipt,
     )
     metrics.expose_histogram(
         "jingxin_report_seconds",
         "From a receipt or reply to the application's answer to it.",
-        pipeline.receipt_to_report,
+        pipeline.reporting.receipt_to_report,
     )
     metrics.expose_histogram(
         "jingxin_evidence_commit_seconds",

@@ -175,7 +175,7 @@ class OperatorCommands:
     async def _drain(self, arguments: dict[str, Any]) -> dict[str, Any]:
         steering = _convert(arguments, _Steering)
         target = self._target(steering.target)
-        self._pipeline.operator_action(steering.who, "drain", steering.target, [])
+        self._pipeline.journal.operator_action(steering.who, "drain", steering.target, [])
         match target:
             case Account():
                 self._listener.dismiss(target)
@@ -202,7 +202,7 @@ class OperatorCommands:
                     link.resume()
             case None:
                 self._admission.draining = False
-        self._pipeline.operator_action(steering.who, "resume", steering.target, [])
+        self._pipeline.journal.operator_action(steering.who, "resume", steering.target, [])
         return {"resumed": steering.target, "draining": self._admission.draining}
 
     def _target(self, name: str) -> Account | list[Link] | None:
@@ -233,7 +233,7 @@ class OperatorCommands:
     def _numbers_reload(self, arguments: dict[str, Any]) -> dict[str, Any]:
         steering = _convert(arguments, _Steering)
         self._keeper.reload(self._turns.now_us)
-        self._pipeline.operator_action(steering.who, "numbers", mask_numbers(steering.reason), [])
+        self._pipeline.journal.operator_action(steering.who, "numbers", mask_numbers(steering.reason), [])
         return {"reading": True}
 
     # -- uncertain parts ------------------------------------------------------------------------------------

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 import msgspec
 import structlog
 
+from gateway.bodies import submit_of_body
 from gateway.config import AS_SUBMITTED
 from protocol.alphabet import Alphabet, part_room
-from protocol.smpp.codec import HEADER, decode, encode_body
+from protocol.smpp.codec import encode_body
 from protocol.smpp.codes import CommandId, CommandStatus, EsmClass, TlvTag, status_name
 from protocol.smpp.pdu import SubmitSm, Tlvs
 from protocol.smpp.times import SHANGHAI
@@ -127,7 +128,7 @@ class Profile(msgspec.Struct, frozen=True, gc=False):
                 octets[at] = octet
         if (self.tlvs and self.message_payload) or not _has_tlvs(body, destination_at):
             return bytes(octets)
-        pdu = _submit_of(bytes(octets))
+        pdu = submit_of_body(bytes(octets))
         if not self.message_payload:
             _put_payload_into_text(pdu)
         if not self.tlvs:
@@ -154,12 +155,6 @@ def _has_tlvs(body: bytes, destination_at: int) -> bool:
     validity_end = body.index(0, body.index(0, schedule_at) + 1)
     length_at = validity_end + 5  # past registered_delivery to sm_default_msg_id
     return length_at + 1 + body[length_at] < len(body)
-
-
-def _submit_of(body: bytes) -> SubmitSm:
-    pdu = decode(HEADER.pack(HEADER.size + len(body), _SUBMIT_SM, 0, 0) + body)
-    assert isinstance(pdu, SubmitSm)
-    return pdu
 
 
 def _put_payload_into_text(pdu: SubmitSm) -> None:
@@ -288,7 +283,7 @@ class Observed:
         """A part was refused.  body: as it was accepted; may be empty, where it is not kept any more."""
         if command_status != _INVALID_LENGTH and command_status not in _TLV_STATUSES:
             return
-        tags = {tag for tag, _ in _submit_of(self._profile.as_sent(body)).tlvs} if body else set()
+        tags = {tag for tag, _ in submit_of_body(self._profile.as_sent(body)).tlvs} if body else set()
         if command_status == _INVALID_LENGTH:
             of_payload = _MESSAGE_PAYLOAD in tags
         else:

@@ -12,10 +12,10 @@ import msgspec
 import structlog
 
 from gateway.account import Account
+from gateway.bodies import submit_of_body
 from gateway.correlation import receipt_in
 from gateway.message import address_fields
 from gateway.outbox import Report
-from gateway.pipeline import submit_of_body
 from gateway.reassembly import Reassembly, ReplyPart
 from gateway.replies import key_of
 from gateway.reports import Reports

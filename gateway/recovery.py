@@ -17,6 +17,7 @@ import structlog
 
 from gateway.account import Account
 from gateway.admission import Refusal, period_of
+from gateway.bodies import body_for_carrier, submit_of_body
 from gateway.carrier import Carrier
 from gateway.correlation import MISMATCH, WaitingReceipt, is_stale, receipt_in
 from gateway.message import (
@@ -32,7 +33,6 @@ from gateway.message import (
 )
 from gateway.number_plan import normalise
 from gateway.open_parts import FINISHED_MAX, OpenParts
-from gateway.pipeline import body_for_carrier, submit_of_body
 from gateway.replies import Replies
 from gateway.reports import is_reported, wanted
 from gateway.turns import Turns

@@ -130,7 +130,7 @@ class Reload:
             self._turns.begin()
             changed = self._apply(config, outcomes)
             self._config = config
-            self._pipeline.operator_action(who, "reload", f"configuration {config.digest}", [])
+            self._pipeline.journal.operator_action(who, "reload", f"configuration {config.digest}", [])
         logger.info("reloaded", **changed)
         return changed
 
@@ -143,12 +143,12 @@ class Reload:
         }
         numbers = config.numbers
         self._directory.config = numbers
-        self._pipeline.outcomes = outcomes
+        self._pipeline.detours.outcomes = outcomes
         routes = Routes(self._carriers, config.routes, numbers.default_network)
         self._admission.configure(routes, config.limits, config.lanes)
         self._replies.configure(config.replies)
         for name in changed["carriers_removed"]:
-            self._pipeline.reroute(self._known_carriers[name])
+            self._pipeline.detours.reroute(self._known_carriers[name])
         self._turns.schedule()
         return changed
 

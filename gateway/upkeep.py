@@ -97,9 +97,9 @@ class Upkeep:
             carrier.look(now)
             out_since = carrier.out_since
             if not carrier.links:  # it has left the configuration
-                self._pipeline.reroute(carrier)
+                self._pipeline.detours.reroute(carrier)
             elif out_since is not None and now - out_since > HAND_OVER_AFTER_S and carrier.queues:
-                self._pipeline.hand_over(carrier)
+                self._pipeline.detours.hand_over(carrier)
             if carrier.bodiless:
                 self._restock(carrier)
             for link in (*carrier.links, *carrier.retired):
@@ -124,7 +124,7 @@ class Upkeep:
             self._had_room = has_room
             logger.warning("room for evidence", has_room=has_room)
         if has_room:
-            self._pipeline.denials.flush(self._turns.now_us)
+            self._pipeline.journal.denials.flush(self._turns.now_us)
         self._commitment.low_water = self._low_water()
         self._pipeline.replies.look()
         self._keep_numbers(self._turns.now_us)
@@ -132,7 +132,7 @@ class Upkeep:
             carrier.correlation.give_up_waiting(self._turns.now_us - WAITING_H * _HOUR_US)
         for account in self._accounts.values():
             account.outbox.wake(now)
-            self._pipeline.give_up_stale_reports(account)
+            self._pipeline.reporting.give_up_stale_reports(account)
             if account.outbox.ready:
                 self._commitment.offer(account)
 
@@ -171,7 +171,7 @@ class Upkeep:
             account.outbox.refilling = False
             account.outbox.refill(rebuilt.reports, taken)
             for index in rebuilt.impossible:
-                self._pipeline.give_up_report(account, index)
+                self._pipeline.reporting.give_up_report(account, index)
             self._turns.schedule()
             self._commitment.offer(account)
             self._refill_account(account)
@@ -210,7 +210,7 @@ class Upkeep:
         def restock(found: list[bytes | None]) -> None:
             for (part, _), waits, body in zip(parts, waiting(), found, strict=True):
                 if waits and body is not None:
-                    self._pipeline.restock(part, body)
+                    self._pipeline.detours.restock(part, body)
                 elif waits:
                     self._pipeline.finish(part, _UNKNOWN, "gateway", "its content cannot be read", "")
             self._turns.schedule()
@@ -257,7 +257,7 @@ class Upkeep:
                 self._pipeline.expire(part)
             return
         if not part.carrier_id and part.state != DISPATCHED:
-            self._pipeline.look_again(part)
+            self._pipeline.receipts.look_again(part)
         if part.state == FINAL:
             return
         if part.state != DISPATCHED and now_us > max(part.expires_us, part.accepted_us) + patience_us:

@@ -51,6 +51,8 @@ from protocol.smpp.timers import TimerSettings
 
 if TYPE_CHECKING:
     from gateway.config import ListenerConfig
+    from gateway.journal import Journal
+    from gateway.reporting import Reporting
     from gateway.turns import Turns
 
 logger = structlog.get_logger()
@@ -126,25 +128,16 @@ def _suspect(application: Application) -> Suspect:
 
 
 class Messages(Protocol):
-    """Where what an application says goes on: the pipeline."""
+    """Where what an application says goes on: the pipeline.
+
+    reporting: what it makes of its reports.  journal: what happens to its sessions.
+    """
+
+    reporting: Reporting
+    journal: Journal
 
     def submit(self, application: Application, pdu: SubmitSm, frame: bytes) -> None:
         """It submitted a message."""
-
-    def reported(self, application: Application, report: Report, command_status: int) -> None:
-        """It answered a report."""
-
-    def report_timed_out(self, application: Application, report: Report) -> None:
-        """It did not answer a report in time."""
-
-    def unreported(self, application: Application, reports: list[Report]) -> None:
-        """It left reports unanswered."""
-
-    def receiving(self, account: Account) -> None:
-        """A session of the account can take reports now."""
-
-    def session_event(self, application: Application, event: str, detail: str) -> None:
-        """Something happened to its session."""
 
 
 class OtherOperations(Protocol):
@@ -211,28 +204,28 @@ class Application:
             self._pipeline.submit(self, pdu, frame)  # type: ignore[arg-type]
         elif kind is DeliverSmResp:
             self._silent_since = 0.0
-            self._pipeline.reported(self, context, pdu.command_status)  # type: ignore[arg-type, union-attr]
+            self._pipeline.reporting.reported(self, context, pdu.command_status)  # type: ignore[arg-type, union-attr]
         else:
             self._handle_rare(pdu, frame, context)
 
     def failed(self, context: object) -> None:
         """Whether a report was taken is unknown: it is offered again."""
         if isinstance(context, Report):
-            self._pipeline.unreported(self, [context])
+            self._pipeline.reporting.unreported(self, [context])
 
     def _handle_rare(self, pdu: object, frame: bytes, context: object) -> None:
         match pdu:
             case BindTransmitter() | BindReceiver() | BindTransceiver():
                 self._listener.bind(self, pdu)
             case DataSmResp() | GenericNack() if isinstance(context, Report):
-                self._pipeline.reported(self, context, pdu.command_status)
+                self._pipeline.reporting.reported(self, context, pdu.command_status)
             case LateResponse(late) if isinstance(context, Report):
                 self._silent_since = 0.0
-                self._pipeline.reported(self, context, late.command_status)
+                self._pipeline.reporting.reported(self, context, late.command_status)
             case ResponseUnreadable() if isinstance(context, Report):
-                self._pipeline.unreported(self, [context])
+                self._pipeline.reporting.unreported(self, [context])
             case RequestTimedOut() if isinstance(context, Report):
-                self._pipeline.report_timed_out(self, context)
+                self._pipeline.reporting.report_timed_out(self, context)
                 self._note_silence()
             case Unbinding():
                 self._receives = False
@@ -275,13 +268,13 @@ class Application:
         self._receives = session.state is not BindState.BOUND_TX
         account.sessions.append(self)
         self._listener.bound += 1
-        self._pipeline.session_event(self, "bound", type(request).__name__)
-        self._pipeline.receiving(account)
+        self._pipeline.journal.session_event(self, "bound", type(request).__name__)
+        self._pipeline.reporting.receiving(account)
         self.connection.flush()
 
     def refuse(self, request: BindRequest, command_status: int, reason: str) -> None:
         """The bind is not granted."""
-        self._pipeline.session_event(self, "refused", reason)
+        self._pipeline.journal.session_event(self, "refused", reason)
         self.connection.session.refuse_bind(request, command_status)
         self.connection.flush()
 
@@ -296,10 +289,10 @@ class Application:
         self._bound = False
         self._listener.bound -= 1
         self.account.sessions.remove(self)
-        self._pipeline.session_event(self, "ended", reason)
+        self._pipeline.journal.session_event(self, "ended", reason)
         reports = [context for context in contexts if isinstance(context, Report)]
         if reports:
-            self._pipeline.unreported(self, reports)
+            self._pipeline.reporting.unreported(self, reports)
 
 
 class Listener:

@@ -195,7 +195,7 @@ def test_a_refusal_has_its_status_at_once_and_its_reason_in_the_evidence(rule: R
     assert application.heard == [SubmitSmResp(number, rule.status)]
     assert world.accounts["hukou"].refused == {rule.status: 1}
     world.log.has_room = True
-    world.pipeline.denials.flush(world.turns.now_us)
+    world.pipeline.journal.denials.flush(world.turns.now_us)
     ((_, denied),) = enumerate(world.log.read(start))
     assert isinstance(denied, records.Denied)
     assert (denied.account, denied.command_status, denied.reason) == ("hukou", rule.status, rule.reason)
@@ -343,8 +343,8 @@ def test_refusals_of_the_moment_share_one_record_a_second(sealer: Sealer) -> Non
 def test_refusals_beyond_what_a_person_can_read_are_counted_too(world: World) -> None:
     refusal = Refusal(CommandStatus.ESME_RINVSRCADR, SOURCE_REASON)
     for _ in range(OWN_RECORDS_BURST + 7):
-        world.pipeline.denials.note("hukou", 1, refusal, b"body", MOBILE, world.turns)
-    world.pipeline.denials.flush(world.turns.now_us)
+        world.pipeline.journal.denials.note("hukou", 1, refusal, b"body", MOBILE, world.turns)
+    world.pipeline.journal.denials.flush(world.turns.now_us)
     counts = [record.count for record in world.log.read() if isinstance(record, records.Denied)]
     assert counts == [1] * OWN_RECORDS_BURST + [7]
 

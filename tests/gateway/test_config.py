@@ -152,7 +152,7 @@ def test_the_defaults(directory: Path) -> None:
     assert (account.rate_per_s, account.burst) == (100, 100)
     assert (carrier.bind, carrier.system_type, carrier.interface_version) == ("transceiver", "", 0x34)
     assert (carrier.response_timeout_s, carrier.enquire_link_s, carrier.receipt_timeout_h) == (10.0, 30.0, 72)
-    assert (carrier.reconnect_min_s, carrier.reconnect_max_s, carrier.throttle_pause_s) == (1.0, 60.0, 1.0)
+    assert (carrier.reconnect_min_s, carrier.reconnect_max_s, carrier.throttle_pause_s) == (1.0, 60.0, 0.1)
     assert (carrier.default_alphabet, carrier.connect_timeout_s) == ("gsm0338", 5.0)
     assert (carrier.ids, carrier.receipt_ids, carrier.receipts) == ("any", "any", "any")
     assert (carrier.source_ton, carrier.source_npi) == (AS_SUBMITTED, AS_SUBMITTED)

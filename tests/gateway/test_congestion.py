@@ -81,6 +81,35 @@ def test_answers_to_what_left_before_a_cut_cut_no_further() -> None:
     assert congestion.state == PROBING
 
 
+def test_a_probe_that_is_answered_late_counts_all_the_same() -> None:
+    congestion = throttled_at(10.0, taken=75)
+    assert congestion.take(1, 10.1)
+    congestion.unanswered(20.1)
+    congestion.took(1, 10.1, 20.15)
+    assert congestion.state == LIMITED
+
+
+def test_a_probe_that_never_left_is_given_up() -> None:
+    congestion = throttled_at(10.0, taken=75)
+    assert congestion.take(1, 10.1)
+    congestion.tick(25.0)
+    assert congestion.state == PROBING
+    congestion.tick(25.25)
+    assert congestion.state == PAUSED
+    assert congestion.wait_s(25.25) == pytest.approx(0.2)
+
+
+def test_a_limit_that_nothing_came_near_to_is_forgotten() -> None:
+    congestion = gone_on_at(10.0)
+    congestion.take(1000, 20.0)
+    assert not congestion.take(1, 20.0)
+    congestion.tick(20.0)
+    congestion.tick(80.0)
+    assert congestion.state == LIMITED
+    congestion.tick(80.25)
+    assert congestion.state == OPEN
+
+
 def test_it_looks_for_more_only_while_something_waits() -> None:
     idle, busy = gone_on_at(10.0), gone_on_at(10.0)
     start = busy.rate_per_s

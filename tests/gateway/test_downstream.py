@@ -25,6 +25,7 @@ class NoPipeline:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
+        self.journal = self
 
     def link_event(self, link: Link, event: str, detail: str) -> None:
         self.events.append((event, detail))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway import pipeline
+from gateway import detours
 from gateway.config import RouteTable
 from gateway.downstream import SILENT_S
 from gateway.message import FINAL, QUEUED, SENT, UNCERTAIN
@@ -143,7 +143,7 @@ def test_what_moves_stands_by_its_age_among_what_waits_there(
     sealer: Sealer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some at a time, and never a younger one before an older one of its lane."""
-    monkeypatch.setattr(pipeline, "HAND_OVER_PARTS", 2)
+    monkeypatch.setattr(detours, "HAND_OVER_PARTS", 2)
     scene = Scene(sealer, routes=(), accounts=(account(lanes=("interactive", "bulk")),))
     scene.world.hold("b", 100.0)
     messages = numbered(range(12))
@@ -164,7 +164,7 @@ def test_what_moves_stands_by_its_age_among_what_waits_there(
 def test_what_cannot_move_does_not_keep_what_stands_behind_it(
     sealer: Sealer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "HAND_OVER_PARTS", 2)
+    monkeypatch.setattr(detours, "HAND_OVER_PARTS", 2)
     scene = Scene(sealer, routes=(FIRST_A, RouteTable(network="telecom", carriers=("a",))))
     scene.say(*numbered(range(6), TELECOM), *numbered([6]))
     scene.lose_first()
@@ -213,7 +213,7 @@ def test_what_was_rerouted_stays_where_it_was_sent(sealer: Sealer) -> None:
 
 def test_the_parts_of_a_text_move_together(sealer: Sealer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the first have left already when it is the others' turn; and what comes later follows."""
-    monkeypatch.setattr(pipeline, "HAND_OVER_PARTS", 1)
+    monkeypatch.setattr(detours, "HAND_OVER_PARTS", 1)
     scene = Scene(sealer)
     scene.say(*numbered([0]), own_part(1, 3), own_part(2, 3))
     scene.lose_first()
@@ -228,7 +228,7 @@ def test_the_parts_of_a_text_move_together(sealer: Sealer, monkeypatch: pytest.M
 
 def test_a_part_that_is_left_behind_follows_its_text(sealer: Sealer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first carrier is back before the rest of the text has moved."""
-    monkeypatch.setattr(pipeline, "HAND_OVER_PARTS", 1)
+    monkeypatch.setattr(detours, "HAND_OVER_PARTS", 1)
     scene = Scene(sealer)
     scene.say(*numbered([0]), own_part(1, 3), own_part(2, 3), own_part(3, 3))
     scene.lose_first()
@@ -388,7 +388,7 @@ def reroute(world: World) -> ApplicationPeer:
     """Carrier a is not configured any more."""
     gone = world.dispatch.carriers["a"]
     world.routes.ways["mobile"] = [way for way in world.routes.ways["mobile"] if way.carrier is not gone]
-    world.pipeline.reroute(gone)
+    world.pipeline.detours.reroute(gone)
     world.turns.schedule()
     world.settle()
     return world.application()

@@ -7,7 +7,7 @@ import pytest
 from gateway import outbox as module
 from gateway.config import LimitsConfig
 from gateway.outbox import Outbox, Report
-from gateway.pipeline import NO_SESSION
+from gateway.reporting import NO_SESSION
 from protocol.smpp.codes import CommandStatus
 from protocol.smpp.operations import BindState
 from protocol.smpp.pdu import DeliverSm, EnquireLink

@@ -470,7 +470,7 @@ def test_a_late_answer_of_the_carrier_before_leaves_the_ids_of_both(sealer: Seal
     world.hold("first", 60.0)
     world.wait(9.0)  # the answer is late
     world.wait(1.0)  # the part has rested
-    world.pipeline.hand_over(world.dispatch.carriers["first"])
+    world.pipeline.detours.hand_over(world.dispatch.carriers["first"])
     world.settle()
     second.take_one(b"2")
     first.answer(request, b"1")

@@ -232,7 +232,7 @@ def removed(world: World, **fields: Any) -> CarrierPeer:
     world.application().submit(MOBILE, **fields)
     carriers = world.dispatch.carriers
     world.admission.routes = Routes({"b": carriers["b"]}, (), "unicom")
-    world.pipeline.reroute(carriers["a"])
+    world.pipeline.detours.reroute(carriers["a"])
     world.turns.schedule()
     world.settle()
     return world.connect("b")

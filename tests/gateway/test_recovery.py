@@ -17,8 +17,8 @@ import pytest
 
 from gateway.carrier import Carrier
 from gateway.message import DISPATCHED, FINAL, QUEUED, SENT, UNCERTAIN, Group, Part
-from gateway.pipeline import NO_SESSION
 from gateway.recovery import Fold
+from gateway.reporting import NO_SESSION
 from gateway.routes import Routes
 from gateway.upkeep import REFILL_RETRY_S
 from protocol.smpp.codec import encode
@@ -257,7 +257,7 @@ def test_what_was_queued_for_a_carrier_that_is_gone_goes_another_way(sealer: Sea
     before.application().submit(MOBILE)
     both = World(sealer, carriers=carriers, found=before.log.entries)
     both.restore()
-    both.pipeline.reroute(both.dispatch.carriers["old"])
+    both.pipeline.detours.reroute(both.dispatch.carriers["old"])
     both.turns.schedule()
     both.connect("new").take_one(b"17")
     after = World(sealer, carriers=carriers, found=both.log.entries)
@@ -273,7 +273,7 @@ def test_what_was_queued_for_a_carrier_that_is_gone_ends_when_there_is_no_other_
     after = World(sealer, carriers=(old, new), found=before.log.entries)
     after.restore()
     after.admission.routes = Routes({}, (), "mobile")
-    after.pipeline.reroute(after.dispatch.carriers["old"])
+    after.pipeline.detours.reroute(after.dispatch.carriers["old"])
     after.turns.schedule()
     after.settle()
     application = after.application()

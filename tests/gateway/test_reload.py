@@ -62,7 +62,7 @@ def everything(office: Office) -> tuple[object, ...]:
         [(account.name, account.config, account.bucket.rate_per_s) for account in world.accounts.values()],
         [(carrier.name, carrier.config, carrier.links, carrier.retired) for carrier in carriers],
         world.admission.routes,
-        world.pipeline.outcomes,
+        world.pipeline.detours.outcomes,
         world.directory.config,
         len(world.log.entries),
         office.running(),
@@ -350,7 +350,7 @@ async def test_other_tables_count_from_the_next_message(office: Office) -> None:
     assert await office.apply(("[evidence]", tables + "[evidence]")) == {}
     assert statuses(application, submit_sm(THING)) == [ROK]
     assert world.replies.routes.choose(b"1", bytes(16), world.turns.now_us) == ("hukou", "default")
-    assert world.pipeline.outcomes.of_status("cmcc", "mobile", 0x45).meaning == "a word"
+    assert world.pipeline.detours.outcomes.of_status("cmcc", "mobile", 0x45).meaning == "a word"
     world.hold("cmcc", 60.0)
     urgent = submit_sm(MOBILE, priority_flag=2)
     assert statuses(application, urgent) == [ROK]
