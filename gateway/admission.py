@@ -15,7 +15,7 @@ from gateway.account import Account
 from gateway.carrier import Carrier
 from gateway.config import LanesConfig, LimitsConfig
 from gateway.lanes import SHARES
-from gateway.long_texts import LongTexts
+from gateway.long_texts import LongTexts, may_be_a_part
 from gateway.message import MODE_MASK, QUEUED, TRANSACTION, Group
 from gateway.number_directory import NumberDirectory
 from gateway.number_plan import normalise
@@ -28,7 +28,6 @@ from protocol.smpp.times import TimeFormatError, parse_time, resolve
 from storage.log import EvidenceLog
 
 _MESSAGE_PAYLOAD = int(TlvTag.MESSAGE_PAYLOAD)
-_SAR_REFERENCE = int(TlvTag.SAR_MSG_REF_NUM)
 _UDH_INDICATOR = 0x40
 
 # The concatenation header counts parts in one octet (3GPP TS 23.040 §9.2.3.24.1): nobody can put a longer
@@ -133,7 +132,7 @@ class Admission:
         self._log = log
         self._open_parts = open_parts
         self._directory = directory
-        self._long_texts = LongTexts()
+        self.long_texts = LongTexts()
         self.configure(routes, limits, lanes)
 
     def configure(self, routes: Routes, limits: LimitsConfig, lanes: LanesConfig) -> None:
@@ -192,8 +191,8 @@ class Admission:
             # The application waits for the carrier's answer, and not for long.
             starts_us, expires_us = 0, now_us + TRANSACTION_MAX_US
         group = None
-        if pdu.esm_class & _UDH_INDICATOR or (pdu.tlvs and pdu.tlv(_SAR_REFERENCE)):
-            group = self._long_texts.group_of(account.name, pdu, destination, now)
+        if may_be_a_part(pdu):
+            group = self.long_texts.group_of(account.name, pdu, destination, now)
         if group is not None and group.carrier is not None:
             carrier = group.carrier
         else:

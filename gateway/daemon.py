@@ -299,6 +299,7 @@ class Daemon:
             self._account_of,
             self._carrier_of,
             self.replies,
+            self.admission.long_texts,
             self.turns,
         )
         recall_writers(self._config.gateway.evidence_dir, self.replies)

@@ -9,6 +9,7 @@ from gateway.account import Account
 from gateway.carrier import Carrier
 from gateway.commitment import Commitment
 from gateway.dispatch import Dispatch
+from gateway.lanes import LANE_NAMES
 from gateway.metrics import Metrics
 from gateway.open_parts import OpenParts
 from gateway.pipeline import Pipeline
@@ -74,6 +75,12 @@ def register(
         "Replies that no account's source prefix matches.",
         (),
         lambda: {(): pipeline.replies.unrouted},
+    )
+    metrics.counter_family(
+        "jingxin_replies_incomplete_total",
+        "Long replies that went on without all of their parts.",
+        (),
+        lambda: {(): pipeline.replies.incomplete},
     )
     metrics.counter_family(
         "jingxin_replies_refused_total",
@@ -153,8 +160,34 @@ def _levels(
     metrics.gauge_family(
         "jingxin_queue_parts",
         "Parts that wait for a carrier.",
+        ("carrier", "lane"),
+        lambda: {
+            (carrier.name, name): len(queue)
+            for carrier in list(carriers.values())
+            for name, queue in zip(LANE_NAMES, carrier.queues.lanes, strict=True)
+        },
+    )
+    metrics.gauge_family(
+        "jingxin_resting_parts",
+        "Parts that wait for a time: scheduled, or to be tried again.",
         ("carrier",),
-        lambda: {(carrier.name,): len(carrier.queues) for carrier in list(carriers.values())},
+        lambda: {(carrier.name,): len(carrier.resting) for carrier in list(carriers.values())},
+    )
+    metrics.gauge_family(
+        "jingxin_carrier_in_service",
+        "1 while messages that have another way may go by this carrier.",
+        ("carrier",),
+        lambda: {(carrier.name,): float(carrier.out_since is None) for carrier in list(carriers.values())},
+    )
+    metrics.gauge_family(
+        "jingxin_link_rate_parts_per_second",
+        "What the controller of the link allows; the contract rate while the carrier is content.",
+        ("carrier", "link"),
+        lambda: {
+            (carrier.name, str(link.index)): link.congestion.rate_per_s
+            for carrier in list(carriers.values())
+            for link in carrier.links
+        },
     )
     metrics.gauge_family(
         "jingxin_uncertain_parts",

@@ -8,7 +8,7 @@ TLVs; by these they are led one way, since a phone puts together only what comes
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -18,6 +18,9 @@ from protocol.smpp.codec import encode
 from protocol.smpp.codes import EsmClass, TlvTag
 from protocol.smpp.pdu import SubmitSm
 from protocol.udh import HeaderError, part_of, split
+
+if TYPE_CHECKING:
+    from gateway.carrier import Carrier
 
 # How long the parts of one text may be apart.  An application sends them within seconds; references of one
 # octet come again after 256 texts to one number, which takes longer.
@@ -63,11 +66,22 @@ class LongTexts:
         self._known.move_to_end(key)
         return known.group
 
+    def forget(self, gone: Carrier) -> None:
+        """A carrier is not configured any more: what comes next of its texts goes another way."""
+        for known in self._known.values():
+            if known.group.carrier is gone:
+                known.group.carrier = None
+
+
+def may_be_a_part(pdu: SubmitSm) -> bool:
+    """Whether a submit_sm may be a part of a longer text; one look at nearly all of them."""
+    return bool(pdu.esm_class & _UDHI) or (bool(pdu.tlvs) and pdu.tlv(_SAR_REFERENCE) is not None)
+
 
 def can_be_cut(pdu: SubmitSm) -> bool:
     """Whether a submit_sm that is longer than one part may be cut: its text brings no header of its own, and
     no TLV says that it is a part already."""
-    return not pdu.esm_class & _UDHI and pdu.tlv(_SAR_REFERENCE) is None
+    return not may_be_a_part(pdu)
 
 
 def cut(pdu: SubmitSm, default_alphabet: Alphabet, reference: int) -> list[tuple[SubmitSm, bytes]]:

@@ -20,6 +20,7 @@ from gateway.admission import Refusal, period_of
 from gateway.bodies import body_for_carrier, submit_of_body
 from gateway.carrier import Carrier
 from gateway.correlation import MISMATCH, WaitingReceipt, is_stale, receipt_in
+from gateway.long_texts import LongTexts, may_be_a_part
 from gateway.message import (
     DISPATCHED,
     FINAL,
@@ -336,9 +337,11 @@ class Restoration:
         account_of: Callable[[str], Account],
         carrier_of: Callable[[str], Carrier],
         replies: Replies,
+        long_texts: LongTexts,
         turns: Turns,
     ) -> None:
         self._fold = fold
+        self._long_texts = long_texts
         self._replies = replies
         self._turns = turns
         self._sealer = sealer
@@ -387,6 +390,13 @@ class Restoration:
         source_field, destination_field = address_fields(pdu, body)
         carrier = self._carrier_of(fate.carrier)
         account = self._account_of(accepted.account)
+        group = fate.group
+        if group is None and may_be_a_part(pdu):
+            group = self._long_texts.group_of(
+                accepted.account, pdu, normalise(pdu.destination_addr), self._turns.now
+            )
+            if group is not None and group.carrier is None:
+                group.carrier = carrier
         if fate.group is not None:
             fate.group.carrier = self._carrier_of(self._fold.ways.get(fate.group.first, fate.carrier))
             if fate.state == QUEUED and not fate.attempts:
@@ -408,7 +418,7 @@ class Restoration:
             pdu.esm_class & MODE_MASK,
             accepted.time_us,
             fate.content_index,
-            fate.group,
+            group,
         )
         part.doubtful, part.postponed, part.rerouted = fate.doubtful, fate.postponed, fate.rerouted
         self._open.add(part)

@@ -148,6 +148,7 @@ class Reload:
         self._admission.configure(routes, config.limits, config.lanes)
         self._replies.configure(config.replies)
         for name in changed["carriers_removed"]:
+            self._admission.long_texts.forget(self._known_carriers[name])
             self._pipeline.detours.reroute(self._known_carriers[name])
         self._turns.schedule()
         return changed

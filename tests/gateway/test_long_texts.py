@@ -64,6 +64,32 @@ def test_parts_with_one_reference_belong_together_for_a_while(
     assert (group.carrier, group.first, group.cut_into) == (None, 0, 1)
 
 
+def test_after_a_restart_the_rest_of_a_text_takes_the_way_of_its_beginning(sealer: Sealer) -> None:
+    two = (carrier("a"), carrier("b"))
+    before = World(sealer, carriers=two)
+    before.connect("a"), before.connect("b")
+    application = before.application()
+    application.ask(headed(1))
+    (way,) = {record.carrier for record in before.log.read() if isinstance(record, records.Accepted)}
+    after = World(sealer, carriers=two, found=before.log.entries)
+    after.restore()
+    peers = {name: after.connect(name) for name in ("a", "b")}
+    application = after.application()
+    for sequence in (2, 3):
+        application.ask(headed(sequence))
+    assert {name: len(peer.taken()) for name, peer in peers.items()} == {"a": 0, "b": 0, way: 2}
+
+
+def test_a_text_on_its_way_to_a_carrier_that_leaves_goes_on_by_another(sealer: Sealer) -> None:
+    world = World(sealer, carriers=(carrier("a"), carrier("b")))
+    group = world.admission.long_texts.group_of("hukou", headed(1), MOBILE, world.turns.now)
+    assert group is not None
+    for name, stays in (("b", True), ("a", False)):
+        group.carrier = way = world.dispatch.carriers["a"]
+        world.admission.long_texts.forget(world.dispatch.carriers[name])
+        assert (group.carrier is way) is stays
+
+
 @pytest.mark.parametrize(
     "pdu",
     [

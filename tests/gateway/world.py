@@ -361,6 +361,7 @@ class World:
             self.accounts.__getitem__,
             self.dispatch.carriers.__getitem__,
             self.replies,
+            self.admission.long_texts,
             self.turns,
         )
         return restoration.restore()
