@@ -4,4 +4,8 @@
 (digits without the country code), `length` (digits of the whole number), `carrier`, `kind`, `source`.
 `MIIT2023` is the table of the Ministry of Industry and Information Technology dated 2023-06-05, state of
 March 2023.
+
+`status_codes.csv`: what carriers' statuses mean. Columns: `carrier` (a network, `platform`, `any`, `smpp` for
+command statuses, and two of the native protocols), `code` (a pattern as of fnmatch), `class` (the cause), `sub`,
+`retry` (no, later, now, alt, park), `conf` (high, med, low), `meaning`. gateway/outcomes.py says how it is read.
 """
