@@ -6,6 +6,6 @@
 March 2023.
 
 `status_codes.csv`: what carriers' statuses mean. Columns: `carrier` (a network, `platform`, `any`, `smpp` for
-command statuses, and two of the native protocols), `code` (a pattern as of fnmatch), `class` (the cause), `sub`,
-`retry` (no, later, now, alt, park), `conf` (high, med, low), `meaning`. gateway/outcomes.py says how it is read.
+command statuses, two of the native protocols), `code` (a pattern of fnmatch), `class` (the cause), `sub`,
+`retry` (no, later, now, alt, park), `conf` (high, med, low), `meaning`. How it is read: gateway/outcomes.py.
 """
