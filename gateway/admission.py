@@ -110,6 +110,9 @@ BAD_SCHEDULE: Final = Refusal(CommandStatus.ESME_RINVSCHED, "schedule_delivery_t
 FAR_SCHEDULE: Final = Refusal(
     CommandStatus.ESME_RINVSCHED, "schedule_delivery_time is more than seven days away"
 )
+SCHEDULED_TRANSACTION: Final = Refusal(
+    CommandStatus.ESME_RINVSCHED, "nobody waits for the carrier's response until a scheduled time"
+)
 OPTED_OUT: Final = Refusal(
     CommandStatus.ESME_RINVDSTADR, "the subscriber has opted out of this service (退订)"
 )
@@ -188,8 +191,10 @@ class Admission:
                 return period
             starts_us, expires_us = period
         if mode == TRANSACTION:
+            if starts_us:
+                return SCHEDULED_TRANSACTION
             # The application waits for the carrier's answer, and not for long.
-            starts_us, expires_us = 0, now_us + TRANSACTION_MAX_US
+            expires_us = now_us + TRANSACTION_MAX_US
         group = None
         if may_be_a_part(pdu):
             group = self.long_texts.group_of(account.name, pdu, destination, now)

@@ -53,7 +53,7 @@ class Breaker:
         return now < self._until
 
     def state(self, now: float) -> str:
-        """ "closed", "open" or "half-open", for people."""
+        """In words for people: a breaker that is closed lets everything pass, and they read it as shut."""
         if self.failures < FAILURES_MAX:
-            return "closed"
-        return "open" if self.open(now) else "half-open"
+            return "in service"
+        return "out of service" if self.open(now) else "trying again"

@@ -12,7 +12,7 @@ import math
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -345,6 +345,25 @@ def read(path: Path) -> Tables:
     )
     _check_together(tables)
     return tables
+
+
+def warnings_of(config: Config) -> Iterator[str]:
+    """What is allowed and yet probably not meant."""
+    if not config.accounts:
+        yield "no [[account]]: nobody may bind"
+    if not config.carriers:
+        yield "no [[carrier]]: nothing can be sent"
+    served = {carrier.network for carrier in config.carriers} | {route.network for route in config.routes}
+    fallback = config.numbers.default_network
+    unserved = [network for network in ("mobile", "unicom", "telecom", "broadnet") if network not in served]
+    if config.carriers and unserved:
+        way = f"their numbers go to {fallback}" if fallback in served else "their numbers are refused"
+        yield f"no carrier for {', '.join(unserved)}: {way}"
+    for account in config.accounts:
+        if not account.networks.networks:
+            yield f"account {account.system_id}: without networks nobody may bind"
+        if not account.sources:
+            yield f"account {account.system_id}: without sources nothing may be sent"
 
 
 def master_key_file(tables: Tables) -> Path:

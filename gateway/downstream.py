@@ -120,6 +120,7 @@ class Link:
         self.name = f"{config.name}#{index}"
         self.reserved = 0  # window slots promised to parts whose `dispatched` record is being committed
         self.congestion = Congestion(config.rate_per_s, config.throttle_pause_s, turns.now)
+        self._paced = False  # the carrier throttles, and it has been said
         self.can_send = False
         self.silent = False  # it owes answers, and says nothing
         self.state = "down"
@@ -283,6 +284,7 @@ class Link:
         if self._connection is None:
             return
         self.congestion.tick(now)
+        self._say_pace()
         session = self._connection.session
         oldest = next(iter(session.window.entries.values()), None)
         if now - session.heard <= SILENT_S:
@@ -308,6 +310,19 @@ class Link:
         """Before :meth:`run`: stay down until :meth:`resume`."""
         self._wanted.clear()
         self._rest_drained(reason)
+
+    def _say_pace(self) -> None:
+        """Say once when the carrier begins to throttle, and when that is over."""
+        limited = self.congestion.limited
+        if limited is not self._paced:
+            self._paced = limited
+            say = logger.warning if limited else logger.info
+            rate_per_s = round(self.congestion.rate_per_s, 1)
+            say(
+                "paced by the carrier" if limited else "paced no longer",
+                link=self.name,
+                rate_per_s=rate_per_s,
+            )
 
     async def stop(self) -> None:
         """Drain, for good."""

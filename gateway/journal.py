@@ -29,7 +29,8 @@ class Journal:
         self._log = log
 
     def operator_action(self, who: str, action: str, reason: str, numbers: list[int]) -> None:
-        """Record what a person did by command."""
+        """Record what a person did by command, and say it."""
+        logger.info("operator", who=who, action=action, reason=reason, parts=len(numbers))
         self._log.append(encode(records.OperatorAction(self._turns.now_us, who, action, reason, numbers)))
         self._turns.schedule()
 

@@ -43,6 +43,11 @@ class _Steering(msgspec.Struct, forbid_unknown_fields=True):
     reason: str = ""
 
 
+class _Reloading(msgspec.Struct, forbid_unknown_fields=True):
+    path: str = ""  # of the file that is meant; empty: whichever the gateway runs from
+    who: str = ""
+
+
 class _Number(msgspec.Struct, forbid_unknown_fields=True):
     number: str
 
@@ -158,7 +163,12 @@ class OperatorCommands:
             **explained,
             "network": network or "none: numbers of machines are refused",
             "carrier": "none" if chosen is None else chosen.name,
-            "opted_out_of": [name for name in self._accounts if directory.opt_outs.is_out(number_hash, name)],
+            "because": routes.why(network, chosen, turns.now) if network else "machines are refused",
+            "opted_out_of": [
+                name
+                for name, account in self._accounts.items()
+                if account.honours_opt_outs and directory.opt_outs.is_out(number_hash, name)
+            ],
             "ways": [
                 {
                     "carrier": way.carrier.name,
@@ -225,8 +235,13 @@ class OperatorCommands:
         )
 
     async def _reload_file(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        reloading = _convert(arguments, _Reloading)
+        if not self._reload.reads(reloading.path):
+            raise CommandError(
+                f"this gateway runs from {self._reload.path}, not from {reloading.path}: nothing was changed"
+            )
         try:
-            return dict(await self._reload.reload(_convert(arguments, _Steering).who))
+            return dict(await self._reload.reload(reloading.who))
         except ConfigError as error:
             raise CommandError(str(error)) from error
 
@@ -311,7 +326,7 @@ def _carrier_row(carrier: Carrier, now: float) -> dict[str, Any]:
     return {
         "network": carrier.network,
         "bound": sum(link.state == "bound" for link in carrier.links),
-        "service": carrier.breaker.state(now) if carrier.bound else "down",
+        "service": _service(carrier, now),
         "queue": len(carrier.queues),
         "resting": len(carrier.resting),
         "answered": carrier.answered,
@@ -320,6 +335,13 @@ def _carrier_row(carrier: Carrier, now: float) -> dict[str, Any]:
         "receipts": sum(carrier.receipts.values()),
         "waiting_receipts": carrier.correlation.waiting,
     }
+
+
+def _service(carrier: Carrier, now: float) -> str:
+    if carrier.bound:
+        return carrier.breaker.state(now)
+    drained = carrier.links and all(link.drained for link in carrier.links)
+    return "drained" if drained else "down"
 
 
 def _convert(arguments: dict[str, Any], into: type[Any]) -> Any:

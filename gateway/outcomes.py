@@ -163,10 +163,11 @@ _NO_ROW_PENDING: Final = Verdict(
 class OutcomeTable:
     """The shipped rows and the operator's; immutable, so one instance serves every thread."""
 
-    __slots__ = ("_files", "_receipt", "_status", "accounts")
+    __slots__ = ("_files", "_receipt", "_status", "accounts", "operator_lines")
 
-    def __init__(self, files: Sequence[_File]) -> None:
-        """`files` in the order of their rank."""
+    def __init__(self, files: Sequence[_File], operator_lines: tuple[str, ...]) -> None:
+        """`files` in the order of their rank; operator_lines: what the operator's file said."""
+        self.operator_lines: Final = operator_lines
         self._files: Final = files
         self._status: Final = lru_cache(VERDICTS_MAX)(partial(_status_verdict, files))
         self._receipt: Final = lru_cache(VERDICTS_MAX)(partial(_receipt_verdict, files))
@@ -191,14 +192,14 @@ class OutcomeTable:
     def from_csv(
         cls,
         shipped: Iterable[str],
-        operator: Iterable[str] | None = None,
+        operator: Sequence[str] | None = None,
         operator_file: Path = Path("codes.csv"),
     ) -> Self:
         """A table from lines of CSV with a heading. Raises OutcomeTableError, which names file and line."""
         files = [_file(shipped, "shipped table", "shipped table", is_shipped=True)]
         if operator is not None:
             files.insert(0, _file(operator, str(operator_file), operator_file.name, is_shipped=False))
-        return cls(tuple(files))
+        return cls(tuple(files), tuple(operator or ()))
 
     def of_status(self, carrier: str, network: str, command_status: int) -> Verdict:
         """What the command_status of a submit_sm_resp means, 0 to 0xFFFFFFFF. `carrier`: our account."""

@@ -23,7 +23,7 @@ import structlog
 from gateway.account import Account
 from gateway.admission import Admission
 from gateway.carrier import Carrier
-from gateway.config import AccountConfig, CarrierConfig, Config, LimitsConfig, Tables, load
+from gateway.config import AccountConfig, CarrierConfig, Config, LimitsConfig, Tables, load, warnings_of
 from gateway.config_table import ConfigError
 from gateway.downstream import Link
 from gateway.number_directory import NumberDirectory
@@ -35,6 +35,9 @@ from gateway.turns import Turns
 from gateway.upstream import Listener
 
 logger = structlog.get_logger()
+
+# Tables whose changes are told by their name; accounts and carriers are told one by one.
+_TABLES_ALIVE: Final = ("numbers", "lanes", "outcomes", "replies", "routes", "limits")
 
 # Tables and keys that sockets, files and memory were made from at the start.
 _AT_START: Final = ("gateway", "listener", "http", "evidence")
@@ -118,6 +121,15 @@ class Reload:
             say = logger.error if self._serving else logger.warning  # a stop came first: nobody erred
             say("not reloaded", error=str(error))
 
+    def reads(self, path: str) -> bool:
+        """Whether ``path`` is the file that the gateway runs from; empty stands for it."""
+        return not path or Path(path).resolve() == self._config.path.resolve()
+
+    @property
+    def path(self) -> Path:
+        """The file that the gateway runs from."""
+        return self._config.path.absolute()
+
     async def reload(self, who: str) -> dict[str, list[str]]:
         """Read the file again and apply it; returns what changed.  Raises ConfigError, with nothing done."""
         async with self._busy:
@@ -132,15 +144,21 @@ class Reload:
             self._config = config
             self._pipeline.journal.operator_action(who, "reload", f"configuration {config.digest}", [])
         logger.info("reloaded", **changed)
-        return changed
+        return {**changed, "warnings": list(warnings_of(config))}
 
     # -- within one turn ------------------------------------------------------------------------------------
 
     def _apply(self, config: Config, outcomes: OutcomeTable) -> dict[str, list[str]]:
+        before = self._config
         changed = {
             **self._apply_accounts(config.accounts, config.limits),
             **self._apply_carriers(config.carriers, config.limits),
+            "tables_changed": [
+                name for name in _TABLES_ALIVE if getattr(before, name) != getattr(config, name)
+            ],
         }
+        if outcomes.operator_lines != self._pipeline.detours.outcomes.operator_lines:
+            changed["tables_changed"].append("rows of outcomes")
         numbers = config.numbers
         self._directory.config = numbers
         self._pipeline.detours.outcomes = outcomes

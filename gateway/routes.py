@@ -67,6 +67,21 @@ class Routes:
         sharing = [way for way in usable if way.weight]
         return _by_weight(sharing, peek=peek) if sharing else usable[0].carrier
 
+    def why(self, network: str, chosen: Carrier | None, now: float) -> str:
+        """Why a message to ``network`` would go to ``chosen``, in words for people."""
+        if chosen is None:
+            return f"no route leads to {network}: messages are refused with ESME_RINVDSTADR"
+        reasons = []
+        if network not in self.ways:
+            reasons.append(f"no carrier of its own serves {network}: it goes the way of the default network")
+        if not chosen.in_service(now):
+            reasons.append("none is in service: messages wait there")
+        elif len(self.ways_to(network)) > 1:
+            reasons.append("of those in service it has the least to do for its weight")
+        else:
+            reasons.append("it is the only way")
+        return "; ".join(reasons)
+
     def another(self, network: str, part: Part, now: float) -> Carrier | None:
         """The first account for ``network`` besides the part's own that is in service and takes the part as
         it is; None if there is none."""

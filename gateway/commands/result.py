@@ -30,10 +30,23 @@ def show(result: Mapping[str, Any], *, as_json: bool) -> None:
     for key, value in result.items():
         if not isinstance(value, list | dict):
             continue
+        if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
+            _print_names(console, key, value)
+            continue
         if rows := _rows(value):
             console.print(_table(key, rows))
         else:
             console.print(f"{_words(key)}: none")
+
+
+def _print_names(console: Console, key: str, names: list[str]) -> None:
+    """Short names on one line, sentences one to a line; as they are, since brackets are markup to rich."""
+    if any(" " in name for name in names):
+        console.print(f"{_words(key)}:")
+        for name in names:
+            console.print(f"  {name}", markup=False)
+    else:
+        console.print(f"{_words(key)}: {', '.join(names)}", markup=False)
 
 
 def _rows(value: list[Any] | dict[str, Any]) -> list[dict[str, Any]]:

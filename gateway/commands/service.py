@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from gateway.commands.operator import operator
 from gateway.commands.options import ConfigOption, JsonOption
 from gateway.commands.result import show
-from gateway.config import AccountConfig, CarrierConfig, Config, load, read
+from gateway.config import AccountConfig, CarrierConfig, Config, load, read, warnings_of
 from gateway.config_table import ConfigError, is_credential
 from gateway.control_client import request
 
@@ -42,7 +41,7 @@ def check(config: ConfigOption) -> None:
     from storage.keys import Keyring, read_master_key
 
     loaded = load(config)
-    load_outcomes(loaded)
+    outcomes = load_outcomes(loaded)
     try:
         key_file = loaded.evidence.master_key_file
         master_key = read_master_key(key_file, guarded=is_credential(key_file))
@@ -50,7 +49,10 @@ def check(config: ConfigOption) -> None:
             Keyring(keys, master_key)  # evidence that stands already was begun with some key: with this one?
     except KeyFileError as error:
         raise ConfigError(f"{config}: evidence.master_key_file: {error}") from error
-    typer.echo("\n".join(("OK", *summary(loaded))))
+    names = {carrier.name for carrier in loaded.carriers}
+    strangers = sorted(outcomes.accounts - names)
+    warnings = [f"warning: outcomes.file has rows of {name}, which is no carrier here" for name in strangers]
+    typer.echo("\n".join(("OK", *summary(loaded), *warnings)))
 
 
 def demo(
@@ -83,7 +85,7 @@ def resume(config: ConfigOption, target: TargetArgument = "all", json: JsonOptio
 
 def reload(config: ConfigOption, json: JsonOption = False) -> None:
     """Applies the changed configuration to the running gateway, all of it or nothing."""
-    show(_ask(config, "reload", {"who": operator()}), as_json=json)
+    show(_ask(config, "reload", {"path": str(config.absolute()), "who": operator()}), as_json=json)
 
 
 COMMANDS = (run, gateway, check, demo, status, drain, resume, reload)
@@ -98,7 +100,7 @@ def summary(config: Config) -> list[str]:
         f"http      {http.host} port {http.port}",
         *map(_account, config.accounts),
         *map(_carrier, config.carriers),
-        *(f"warning: {warning}" for warning in _warnings(config)),
+        *(f"warning: {warning}" for warning in warnings_of(config)),
     ]
 
 
@@ -117,25 +119,6 @@ def _carrier(carrier: CarrierConfig) -> str:
         f" {carrier.system_id}; {carrier.rate_per_s} parts/s,"
         f" {carrier.sessions} sessions, window {carrier.window}"
     )
-
-
-def _warnings(config: Config) -> Iterator[str]:
-    """What is allowed and yet probably not meant."""
-    if not config.accounts:
-        yield "no [[account]]: nobody may bind"
-    if not config.carriers:
-        yield "no [[carrier]]: nothing can be sent"
-    served = {carrier.network for carrier in config.carriers}
-    fallback = config.numbers.default_network
-    unserved = [network for network in ("mobile", "unicom", "telecom", "broadnet") if network not in served]
-    if config.carriers and unserved:
-        way = f"their numbers go to {fallback}" if fallback in served else "their numbers are refused"
-        yield f"no carrier for {', '.join(unserved)}: {way}"
-    for account in config.accounts:
-        if not account.networks.networks:
-            yield f"account {account.system_id}: without networks nobody may bind"
-        if not account.sources:
-            yield f"account {account.system_id}: without sources nothing may be sent"
 
 
 def _start(config: Path) -> None:

@@ -215,12 +215,12 @@ class Office:
         self.file.write_text(text.replace(old, new))
 
     async def apply(self, *edits: tuple[str, str]) -> dict[str, list[str]]:
-        """Edit the file and reload it; returns what changed, without what did not."""
+        """Edit the file and reload it; returns what changed, without what did not, and without warnings."""
         for old, new in edits:
             self.edit(old, new)
         changed = await self.reload.reload("zhang")
         await self.settle()
-        return {what: names for what, names in changed.items() if names}
+        return {what: names for what, names in changed.items() if names and what != "warnings"}
 
     async def begin(self, command: str, **arguments: Any) -> asyncio.Task[dict[str, Any]]:
         """Give a command, and let everything happen that needs no time; its answer may come later."""

@@ -10,27 +10,42 @@ from gateway.breaker import FAILURES_MAX, OPEN_FIRST_S, OPEN_MAX_S, Breaker
 Step = tuple[float, str, str]
 
 HISTORIES: dict[str, list[Step]] = {
-    "three in a row": [(0, "f", "closed"), (0, "f", "closed"), (0, "F", "open"), (1.9, ".", "open")],
+    "three in a row": [
+        (0, "f", "in service"),
+        (0, "f", "in service"),
+        (0, "F", "out of service"),
+        (1.9, ".", "out of service"),
+    ],
     "never in a row": [
-        *((0, "f", "closed"), (0, "f", "closed"), (0, "s", "closed")),
-        *((0, "f", "closed"), (0, "f", "closed"), (0, "s", "closed")),
+        *((0, "f", "in service"), (0, "f", "in service"), (0, "s", "in service")),
+        *((0, "f", "in service"), (0, "f", "in service"), (0, "s", "in service")),
     ],
     "half open after a while": [
-        *((0, "f", "closed"), (0, "f", "closed"), (0, "F", "open")),
-        *((2.0, ".", "half-open"), (9.0, "s", "closed")),
-        *((9.0, "f", "closed"), (9.0, "f", "closed"), (9.0, "F", "open"), (11.0, ".", "half-open")),
+        *((0, "f", "in service"), (0, "f", "in service"), (0, "F", "out of service")),
+        *((2.0, ".", "trying again"), (9.0, "s", "in service")),
+        *(
+            (9.0, "f", "in service"),
+            (9.0, "f", "in service"),
+            (9.0, "F", "out of service"),
+            (11.0, ".", "trying again"),
+        ),
     ],
     "longer each time": [
-        *((0, "f", "closed"), (0, "f", "closed"), (0, "F", "open")),
-        *((2.0, "F", "open"), (5.9, ".", "open"), (6.0, ".", "half-open")),
-        *((6.0, "F", "open"), (13.9, ".", "open"), (14.0, ".", "half-open")),
+        *((0, "f", "in service"), (0, "f", "in service"), (0, "F", "out of service")),
+        *((2.0, "F", "out of service"), (5.9, ".", "out of service"), (6.0, ".", "trying again")),
+        *((6.0, "F", "out of service"), (13.9, ".", "out of service"), (14.0, ".", "trying again")),
     ],
     "what fails while it is open counts once": [
-        *((0, "f", "closed"), (0, "f", "closed"), (0, "F", "open")),
-        *((0.1, "f", "open"), (1.9, "f", "open"), (2.0, ".", "half-open")),
+        *((0, "f", "in service"), (0, "f", "in service"), (0, "F", "out of service")),
+        *((0.1, "f", "out of service"), (1.9, "f", "out of service"), (2.0, ".", "trying again")),
     ],
     "one that is taken ends it at once": [
-        *((0, "f", "closed"), (0, "f", "closed"), (0, "F", "open"), (0.5, "s", "closed")),
+        *(
+            (0, "f", "in service"),
+            (0, "f", "in service"),
+            (0, "F", "out of service"),
+            (0.5, "s", "in service"),
+        ),
     ],
 }
 
@@ -44,7 +59,7 @@ def test_a_breaker_through_its_states(steps: list[Step]) -> None:
         elif event == "s":
             breaker.succeeded()
         assert breaker.state(at) == state, at
-        assert breaker.open(at) is (state == "open"), at
+        assert breaker.open(at) is (state == "out of service"), at
 
 
 def test_it_is_never_open_for_longer_than_its_maximum() -> None:

@@ -197,7 +197,7 @@ ASKED: list[tuple[list[str], str, dict[str, Any]]] = [
     (["drain", "cmcc#0"], "drain", {"target": "cmcc#0", "who": "wang"}),
     (["resume"], "resume", {"target": "all", "who": "wang"}),
     (["resume", "account:hukou"], "resume", {"target": "account:hukou", "who": "wang"}),
-    (["reload"], "reload", {"who": "wang"}),
+    (["reload"], "reload", {"path": "{config}", "who": "wang"}),
     (["route", "explain", "13800138000"], "route_explain", {"number": "13800138000"}),
     (["uncertain", "list"], "uncertain_list", {"limit": 100}),
     (["uncertain", "list", "--limit", "5"], "uncertain_list", {"limit": 5}),
@@ -235,7 +235,8 @@ async def test_a_command_asks_the_running_gateway(
         status = await asyncio.to_thread(run, [*arguments, "-c", str(config), "--json"])
     finally:
         await server.stop()
-    assert (status, asked) == (0, [sent])
+    meant = {key: str(config) if value == "{config}" else value for key, value in sent.items()}
+    assert (status, asked) == (0, [meant])
     assert capsys.readouterr().out == '{"parts":3}\n'
 
 

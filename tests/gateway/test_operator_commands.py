@@ -439,7 +439,11 @@ async def test_a_reload_says_what_changed_or_what_is_wrong(office: Office) -> No
         "carriers_added": [],
         "carriers_removed": [],
         "carriers_changed": ["cmcc"],
+        "tables_changed": [],
+        "warnings": ["no carrier for telecom, broadnet: their numbers go to mobile"],
     }
+    with pytest.raises(CommandError, match=r"this gateway runs from .*, not from /another\.toml"):
+        await (await office.begin("reload", who="zhang", path="/another.toml"))
     office.edit("window = 9", "window = 0")
     with pytest.raises(CommandError) as refusal:
         await (await office.begin("reload", who="zhang"))
