@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.lanes import EMERGENCY, lanes_by_priority
-from gateway.opt_out import is_alarm
+from gateway.opt_out import ALARM, is_alarm
 from gateway.outbox import Outbox, Report
 from gateway.tally import Tally
 from gateway.throttle import TokenBucket
@@ -53,7 +53,7 @@ class Account:
         self.honours_opt_outs = config.category == "convenience"
         self.lanes = lanes_by_priority(config.lanes)
         # Messages of the police's SMS alarm are emergencies, whatever else the account sends (china: 3.4).
-        self.alarms = any(is_alarm(prefix) for prefix in self.sources)
+        self.alarms = any(is_alarm(prefix) or ALARM.startswith(prefix) for prefix in self.sources)
         self.bucket.set_rate(config.rate_per_s, config.burst, now)
 
     def lane(self, source: bytes, priority_flag: int) -> int:

@@ -20,6 +20,7 @@ from gateway.message import MODE_MASK, QUEUED, TRANSACTION, Group
 from gateway.number_directory import NumberDirectory
 from gateway.number_plan import normalise
 from gateway.open_parts import OpenParts
+from gateway.opt_out import is_alarm
 from gateway.routes import Routes
 from protocol.alphabet import PART_OCTETS, PART_SEPTETS, part_count, part_room
 from protocol.smpp.codes import CommandStatus, TlvTag
@@ -178,7 +179,11 @@ class Admission:
         if not destination:
             return BAD_DESTINATION
         number_hash = self._directory.number_hash(destination)
-        if account.honours_opt_outs and self._directory.opt_outs.is_out(number_hash, account.name):
+        if (
+            account.honours_opt_outs
+            and self._directory.opt_outs.is_out(number_hash, account.name)
+            and not is_alarm(pdu.source_addr)
+        ):
             return OPTED_OUT
         network = self._directory.network(destination, number_hash, now_us)
         if network is None:
@@ -197,19 +202,20 @@ class Admission:
             expires_us = now_us + TRANSACTION_MAX_US
         group = None
         if may_be_a_part(pdu):
-            group = self.long_texts.group_of(account.name, pdu, destination, now)
+            group, bit = self.long_texts.group_of(account.name, pdu, destination, now)
         if group is not None and group.carrier is not None:
             carrier = group.carrier
         else:
-            chosen = self.routes.choose(network, now)
+            chosen = self.routes.lead(network, destination, lane, now, now_us)
             if chosen is None:
                 return NO_CARRIER
             carrier = chosen
             if group is not None:
                 group.carrier = carrier
-        queue = carrier.queues.lanes[lane]
-        while queue and queue[0].state != QUEUED:  # it was cancelled, or its fate told, while it waited
-            queue.popleft()
+        queues = carrier.queues
+        queue = queues.lanes[lane]
+        while queue and (queue[0].state != QUEUED or (queues.strays and queue[0].number in queues.strays)):
+            queues.drop_first(queue)  # it was cancelled, or its fate told, while it waited
         if queue:  # what is first in its lane finds room, whatever waits in the others
             if carrier.full(self._queue_max[lane], now):
                 return QUEUE_FULL
@@ -220,6 +226,8 @@ class Admission:
             return units
         if not account.bucket.take(units, now):
             return OVER_RATE
+        if group is not None:
+            group.came |= bit
         return Admitted(carrier, destination, number_hash, units, lane, mode, starts_us, expires_us, group)
 
     def fullness(self, carriers: Iterable[Carrier]) -> float:

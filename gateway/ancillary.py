@@ -237,7 +237,7 @@ class Ancillary:
         """SMPP 3.4 §4.9.1: without a message id, all that match source and destination."""
         destination = normalise(pdu.destination_addr)
         carriers = self._admission.routes.carriers  # it may have been led or handed over to any of them
-        waiting = (chain(carrier.queues, (part for _, _, part in carrier.resting)) for carrier in carriers)
+        waiting = (carrier.parts() for carrier in carriers)
         return [
             part
             for part in islice(chain.from_iterable(waiting), _CANCEL_SCAN_MAX)

@@ -65,8 +65,8 @@ def _retry(
     part: Part, verdict: Verdict, network: str, routes: Routes, now: float, now_us: int
 ) -> Retry | None:
     if verdict.action is Action.OTHER_ROUTE:
-        if part.rerouted or (part.group is not None and part.group.cut_into > 1):
-            return None  # one reroute, and none that would tear a text apart
+        if part.rerouted or (part.group is not None and part.group.begun > 1):
+            return None  # one reroute, and none away from what else has left of its text
         if verdict.cause is Cause.PORTED:
             other = routes.elsewhere(part, now)
         else:

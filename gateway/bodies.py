@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.message import TRANSACTION, Part
+from gateway.message import MODE_MASK, TRANSACTION, Part
 from protocol.smpp.codec import HEADER, decode, encode
 from protocol.smpp.codec_fast import submit_body_with_registered_delivery
 from protocol.smpp.codes import CommandId
@@ -36,10 +36,13 @@ def body_for_carrier(pdu: SubmitSm, frame: bytes, expires_us: int) -> bytes:
     registered_delivery = pdu.registered_delivery
     asked = registered_delivery & ~_FINAL_RECEIPT_BITS | _FINAL_RECEIPT
     if pdu.schedule_delivery_time:
+        validity = absolute_time(expires_us) if expires_us else b""
+        if pdu.esm_class & MODE_MASK == TRANSACTION:  # the end that we know is that of our own patience
+            validity = pdu.validity_period
         due = msgspec.structs.replace(
             pdu,
             schedule_delivery_time=b"",
-            validity_period=absolute_time(expires_us) if expires_us else b"",
+            validity_period=validity,
             registered_delivery=asked,
         )
         return encode(due)[16:]

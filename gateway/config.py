@@ -384,6 +384,10 @@ def _parse(path: Path) -> tuple[bytes, dict[str, Any]]:
         raise ConfigError(f"{path}: not UTF-8 at octet {error.start}: save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
+    except ValueError as error:  # of a number: int() takes no more than some thousand digits
+        raise ConfigError(f"{path}: a number with too many digits: none needs more than 10") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply: tables hold values and lists of them") from error
 
 
 def _check_together(tables: Tables) -> None:

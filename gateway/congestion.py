@@ -64,6 +64,8 @@ PAUSE_MAX_S: Final = 30.0
 
 # A probe whose fate nobody tells (its part was cancelled before it left, say) is given up after so long.
 _PROBE_S: Final = 15.0
+# An emergency does not wait for the end of a pause, but for so long after the last probe.
+_URGENT_PROBE_S: Final = 0.25
 # A limit that nothing has come near to for so long is none any more.
 _FORGET_S: Final = 60.0
 
@@ -154,15 +156,19 @@ class Congestion:
 
     # -- before a part leaves -------------------------------------------------------------------------------
 
-    def take(self, parts: int, now: float) -> bool:
-        """Whether parts may leave now; if so, they count.  Only asked while `limited`."""
+    def take(self, parts: int, now: float, *, urgent: bool = False) -> bool:
+        """Whether parts may leave now; if so, they count.  Only asked while `limited`.
+
+        urgent: parts of an emergency keep to no pace, and need not wait for the end of a pause: one of them
+        is its probe.
+        """
         if self._phase is PROBING:
             return False
         if self._phase is PAUSED:
-            if self._paused_until - now > _EARLY_S:
+            if self.wait_s(now, urgent=urgent) > 0:
                 return False
             self._fresh_from = now
-            if self._probes:
+            if self._probes or self._paused_until - now > _EARLY_S:
                 self._phase = PROBING
                 self._probed = now
                 return True
@@ -170,16 +176,19 @@ class Congestion:
         if self._bucket.take(parts, now):
             return True
         self._wanted = True
-        return False
+        if urgent:
+            self._bucket.owe(parts, now)
+        return urgent
 
-    def wait_s(self, now: float) -> float:
+    def wait_s(self, now: float, *, urgent: bool = False) -> float:
         """Seconds until `take(1, …)` may say True; inf while a probe is out, whose answer decides."""
         if self._phase is PROBING:
             return inf
         if self._phase is PAUSED:
-            left_s = self._paused_until - now
+            until = min(self._paused_until, self._probed + _URGENT_PROBE_S) if urgent else self._paused_until
+            left_s = until - now
             return left_s if left_s > _EARLY_S else 0.0
-        return self._bucket.wait_s(1, now)
+        return 0.0 if urgent else self._bucket.wait_s(1, now)
 
     # -- what the carrier says ------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ whose id is unknown, and kept up from then on.
 A receipt that matches nothing waits: its response may still come (lesson 1), or its part may turn out to be
 uncertain.  A receipt whose id nobody knows belongs to an uncertain part of this account, or to one that the
 carrier took without naming an id, if the destination agrees and there is only one such part that it can be.
+Where several attempts of that part may have reached the carrier, only a delivery is taken for it.
 
 A receipt never speaks of a part that was accepted after it came: the index of its record is compared with
 the part's number, which no set clock can turn round.  So the record of a receipt that is matched later always
@@ -25,7 +26,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from gateway.message import DISPATCHED, UNCERTAIN, Part
+from gateway.message import DISPATCHED, SENT, UNCERTAIN, Part
 from protocol.smpp.codes import MessageState
 from protocol.smpp.pdu import DataSm, DeliverSm
 from protocol.smpp.receipt import (
@@ -50,6 +51,7 @@ UNCERTAIN_DESTINATION: Final = "uncertain"
 MISMATCH: Final = "mismatch"
 UNKNOWN: Final = ""
 
+_DELIVERED: Final = int(MessageState.DELIVERED)
 _UNDELIVERABLE: Final = int(MessageState.UNDELIVERABLE)
 
 # What is kept of a carrier's words; the sealed frame has the rest.  Ids, `stat` and `err` are as long as SMPP
@@ -180,7 +182,7 @@ class Correlation:
         same number the receipt may be its own, come early, and nothing is concluded.
         """
         part = self._only_unnamed(addresses, in_flight)
-        return part if part is not None and _may_be_of(receipt, part) else None
+        return part if part is not None and _concludes(receipt, part) else None
 
     def _only_unnamed(self, addresses: tuple[bytes, ...], in_flight: Callable[[], list[Part]]) -> Part | None:
         if not self._unnamed:
@@ -227,7 +229,7 @@ class Correlation:
         if self._only_unnamed((part.destination,), in_flight) is not part:
             return []
         newer = [self._waiting[index] for index in indexes[bisect(indexes, part.number) :]]
-        found = [waiting for waiting in newer if _may_be_of(waiting.receipt, part)]
+        found = [waiting for waiting in newer if _concludes(waiting.receipt, part)]
         if len({waiting.receipt.message_id for waiting in found}) != 1:
             return []
         for waiting in found:
@@ -257,6 +259,15 @@ def is_stale(message_id: bytes, carrier_id: bytes, earlier_ids: Iterable[tuple[o
     if canonical_id(carrier_id) in keys:
         return False
     return any(canonical_id(earlier) in keys for _, earlier in earlier_ids)
+
+
+def _concludes(receipt: Receipt, part: Part) -> bool:
+    """Whether a receipt with an unknown id tells the fate of the only part that it can be of.  While several
+    of its attempts may have reached the carrier, a failure of one says nothing of the others: only a delivery
+    counts."""
+    if part.doubts + (part.state == SENT) > 1 and receipt.message_state != _DELIVERED:
+        return False
+    return _may_be_of(receipt, part)
 
 
 def _may_be_of(receipt: Receipt, part: Part) -> bool:

@@ -129,14 +129,12 @@ class Daemon:
             config.numbers,
         )
         self.keeper = NumberKeeper(config.gateway.state_dir / REGISTER_NAME, self.directory, self.log, loop)
-        self.routes = Routes(self.dispatch.carriers, config.routes, config.numbers.default_network)
+        routes = Routes(self.dispatch.carriers, config.routes, config.numbers.default_network)
         outcomes = load_outcomes(config)
 
         # The two paths.
         self.message_ids = MessageIds(self.log.identity)
-        self.admission = Admission(
-            self.log, self.open_parts, self.directory, self.routes, limits, config.lanes
-        )
+        self.admission = Admission(self.log, self.open_parts, self.directory, routes, limits, config.lanes)
         self.commitment = Commitment(loop, self.turns, self.log, self.open_parts, self.dispatch)
         self.replies = Replies(
             self.turns,

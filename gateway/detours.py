@@ -15,7 +15,7 @@ from gateway.downstream import Link
 from gateway.message import DISPATCHED, QUEUED, Part
 from gateway.number_directory import NumberDirectory
 from gateway.open_parts import OpenParts
-from gateway.outcomes import OutcomeTable, Verdict
+from gateway.outcomes import Cause, OutcomeTable, Verdict
 from gateway.turns import Turns
 from protocol.smpp.codes import MessageState
 from storage import records
@@ -75,7 +75,7 @@ class Detours:
     def requeue(self, part: Part) -> None:
         """Put a part back to the head of its queue."""
         self._open.requeued(part)
-        part.carrier.returned.append(part)
+        part.carrier.give_back(part)
 
     def refresh(self, part: Part) -> None:
         """A part with a validity leaves after it has waited."""
@@ -96,7 +96,7 @@ class Detours:
         self._log.append(
             encode(records.Postponed(part.number, turns.now_us, until_us, retry.carrier.name, reason))
         )
-        self._open.postponed(part, retry.carrier)
+        self._open.postponed(part, retry.carrier, ported=verdict.cause is Cause.PORTED)
         retry.carrier.rest(part, turns.now + retry.wait_s)
 
     def hand_over(self, carrier: Carrier) -> None:
@@ -124,7 +124,7 @@ class Detours:
             part.carrier = other
             if group is not None:
                 group.carrier = other
-            other.returned.append(part)  # among those that came there after it
+            other.give_back(part)  # among those that came there after it
             moved += 1
             return True
 
@@ -137,7 +137,7 @@ class Detours:
         """The body of a part that is to be sent again has been read, as it was submitted."""
         pdu = submit_of_body(body)
         self._open.restocked(part, body_for_carrier(pdu, bytes(16) + body, part.expires_us))
-        part.carrier.returned.append(part)
+        part.carrier.give_back(part)
 
     def reroute(self, gone: Carrier) -> None:
         """Find another way for what waits for a carrier that is not configured any more, some at a time."""
@@ -147,16 +147,16 @@ class Detours:
             carrier = self._way_without(gone, part)
             if carrier is None or not carrier.profile.takes(part.units):
                 reason = f"carrier {gone.name} is not configured any more, and no other can take the message"
-                state = _UNKNOWN if part.doubtful else _UNDELIVERABLE
+                state = _UNKNOWN if part.doubts else _UNDELIVERABLE
                 self._finish(part, state, "gateway", reason, "")
                 continue
             part.carrier = carrier
             if until > self._turns.now:
                 carrier.rest(part, until)
             elif part.body:
-                carrier.returned.append(part)
+                carrier.give_back(part)
             else:
-                carrier.bodiless.append(part)
+                carrier.bodiless.append((part, part.postponed))
 
     def _way_without(self, gone: Carrier, part: Part) -> Carrier | None:
         """The carrier for a part that was to go to one that has left; parts of one text stay together."""
@@ -164,6 +164,6 @@ class Detours:
         if group is not None and group.carrier is not None and group.carrier is not gone:
             return group.carrier
         carrier = self._admission.carrier_of(part.destination, self._turns.now, self._turns.now_us)
-        if group is not None:
+        if group is not None and carrier is not None:
             group.carrier = carrier
         return carrier

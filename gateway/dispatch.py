@@ -52,15 +52,15 @@ class Dispatch:
                 carrier.wake(now, now_us)
             if carrier.returned:
                 carrier.take_back()
-            reserve, rate_reserve = 0, 0.0  # the first lane may use everything
+            urgent = True  # the first lane
             for queue in carrier.queues.lanes:
                 if queue and left:
                     left -= self._fill_from(
-                        queue, carrier, departures, left, reserve, rate_reserve, now, now_us, expire
+                        queue, carrier, departures, left, now, now_us, expire, urgent=urgent
                     )
                     if queue:
                         break  # what the lanes behind could have, this one needs
-                reserve, rate_reserve = carrier.window_reserve, carrier.rate_reserve
+                urgent = False
         return departures
 
     def _fill_from(
@@ -69,25 +69,28 @@ class Dispatch:
         carrier: Carrier,
         departures: Departures,
         left: int,
-        reserve: int,
-        rate_reserve: float,
         now: float,
         now_us: int,
         expire: Callable[[Part], None],
+        *,
+        urgent: bool,
     ) -> int:
         """Take at most ``left`` parts of one lane; returns how many were taken.
 
-        reserve, rate_reserve: window slots and tokens that are left to the lanes before.
+        urgent: it is the first lane, which has slots and a rate that the others have not.
         """
-        take = carrier.bucket.take
+        take = carrier.take_urgent if urgent else carrier.bucket.take
+        reserve = 0 if urgent else carrier.window_reserve
+        strays = carrier.queues.strays
         taken = 0
         refusing: tuple[Link, ...] = ()  # their controllers have too little left for what is first
         while queue and taken < left:
             part = queue[0]
-            if part.state != QUEUED:  # cancelled while it waited, or a late response told its fate
-                queue.popleft()
+            # Cancelled while it waited, or a late response told its fate.
+            if part.state != QUEUED or (strays and part.number in strays):
+                carrier.queues.drop_first(queue)
                 continue
-            link = carrier.freest_link(reserve, now, refusing)
+            link = carrier.freest_link(now, refusing, urgent=urgent)
             if link is None:
                 carrier.window_bound = not refusing
                 return taken
@@ -97,20 +100,20 @@ class Dispatch:
             within_rate = True
             while queue and room:
                 part = queue[0]
-                if part.state != QUEUED:
-                    queue.popleft()
+                if part.state != QUEUED or (strays and part.number in strays):
+                    carrier.queues.drop_first(queue)
                 elif part.group is not None and part.group.carrier is not carrier:
                     queue.popleft()
                     _follow(part, part.group)
                 elif part.expires_us and part.expires_us <= now_us:
                     queue.popleft()
                     expire(part)
-                elif controller is not None and not carrier.bucket.has(part.units, now, rate_reserve):
+                elif controller is not None and carrier.rate_wait_s(part.units, now, urgent=urgent) > 0:
                     within_rate = False
                     break  # before the controller is asked, whose probe must not be taken in vain
-                elif controller is not None and not controller.take(part.units, now):
+                elif controller is not None and not controller.take(part.units, now, urgent=urgent):
                     break  # another link may have something left
-                elif take(part.units, now, rate_reserve):
+                elif take(part.units, now):
                     parts.append(queue.popleft())
                     room -= 1
                 else:
@@ -139,13 +142,11 @@ class Dispatch:
             head = next(carrier.queues.heads(), None)
             if head is None or not carrier.bound:
                 continue
-            reserve, rate_reserve = 0, 0.0
-            if head.lane != EMERGENCY:
-                reserve, rate_reserve = carrier.window_reserve, carrier.rate_reserve
-            wait_s = carrier.congestion_wait_s(reserve, now)
+            urgent = head.lane == EMERGENCY
+            wait_s = carrier.congestion_wait_s(now, urgent=urgent)
             if wait_s == inf:
                 continue  # a response will come, and a turn with it
-            waits.append(max(wait_s, carrier.bucket.wait_s(head.units, now, rate_reserve)))
+            waits.append(max(wait_s, carrier.rate_wait_s(head.units, now, urgent=urgent)))
         return min(waits, default=None)
 
     def pressed(self) -> bool:
@@ -168,4 +169,4 @@ def _follow(part: Part, group: Group) -> None:
     """The text that a part belongs to goes another way by now (field lesson 16)."""
     assert group.carrier is not None, "whoever routes the first part of a text says where it goes"
     part.carrier = group.carrier
-    part.carrier.returned.append(part)
+    part.carrier.give_back(part)

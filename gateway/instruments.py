@@ -11,6 +11,7 @@ from gateway.commitment import Commitment
 from gateway.dispatch import Dispatch
 from gateway.lanes import LANE_NAMES
 from gateway.metrics import Metrics
+from gateway.number_directory import NumberDirectory
 from gateway.open_parts import OpenParts
 from gateway.pipeline import Pipeline
 from gateway.tally import OTHER
@@ -35,6 +36,7 @@ def register(
     carriers = dispatch.carriers
     _messages(metrics, accounts, carriers)
     _levels(metrics, accounts, carriers, open_parts, log)
+    _numbers(metrics, pipeline.directory)
     metrics.expose_histogram(
         "jingxin_submit_response_seconds",
         "From reading a submit_sm to answering it, the evidence being durable in between.",
@@ -87,6 +89,19 @@ def register(
         "Replies that no application could be sent, refused to the carrier.",
         (),
         lambda: {(): pipeline.refused_replies},
+    )
+
+
+def _numbers(metrics: Metrics, directory: NumberDirectory) -> None:
+    metrics.gauge(
+        "jingxin_ported_left_out",
+        "Ported numbers of the register that found no room in memory.",
+        lambda: directory.portability.left_out,
+    )
+    metrics.gauge(
+        "jingxin_opt_outs_closed",
+        "Accounts that may write to nobody, since an opt-out found no room.",
+        lambda: len(directory.opt_outs.closed),
     )
 
 
@@ -171,7 +186,7 @@ def _levels(
         "jingxin_resting_parts",
         "Parts that wait for a time: scheduled, or to be tried again.",
         ("carrier",),
-        lambda: {(carrier.name,): len(carrier.resting) for carrier in list(carriers.values())},
+        lambda: {(carrier.name,): carrier.resting_parts for carrier in list(carriers.values())},
     )
     metrics.gauge_family(
         "jingxin_carrier_in_service",

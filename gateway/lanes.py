@@ -5,7 +5,7 @@ The account of an application says which lanes it may use; among these `priority
 values (SMPP 3.4 §5.2.14: bulk, normal, urgent, very urgent) ask for the four lanes in order.  Who may not use
 the lane that it asks for gets the next lower one that it may use.
 
-The first lane, for emergencies, has slots of every window and a share of every rate for itself, so it need
+The first lane, for emergencies, has a slot of every window and a share of every rate for itself, so it need
 not wait for what left before.  When queues fill up the last lane is refused first, and a queue whose head has
 waited for too long takes nothing more: a refusal now is worth more to an application than a message that
 comes too late.
@@ -42,12 +42,13 @@ _PRIORITY_FLAGS: Final = 256  # one octet
 # so that there is always room for what is more urgent.
 SHARES: Final = (1.0, 0.95, 0.9, 0.8)
 
-# Of a window that is wide enough to give up a slot, one sixteenth and at least one is kept for emergencies; a
-# window of three that gave up one would lose a third of its throughput for a message a week.
-_RESERVE_WINDOW_MIN: Final = 4
+# Of each window one sixteenth is kept for emergencies, and at least one slot; but of a window of one nothing,
+# since nothing else could leave by it.
 _RESERVE_WINDOW_SHARE: Final = 16
-# Of a burst, one twentieth: 10 messages at once at 200 a second.  Less than a whole token helps nobody.
-_RESERVE_BURST_SHARE: Final = 20
+# One twentieth of a contract rate may be used by emergencies when the others have used up all of it: 10 a
+# second at 200.  They are paid for by those behind, so the rate over time is kept.
+_URGENT_SHARE: Final = 20
+_URGENT_MIN: Final = 0.5
 
 assert len(SHARES) == len(_ASKED_BY_PRIORITY) == len(Lane)
 
@@ -66,29 +67,36 @@ def lanes_by_priority(allowed: Collection[str]) -> tuple[int, ...]:
 
 def window_reserve(window: int) -> int:
     """Slots of a window that are kept for the first lane."""
-    return max(1, window // _RESERVE_WINDOW_SHARE) if window >= _RESERVE_WINDOW_MIN else 0
+    return max(1, window // _RESERVE_WINDOW_SHARE) if window > 1 else 0
 
 
-def rate_reserve(burst: int) -> float:
-    """Tokens of a bucket that are kept for the first lane."""
-    return float(burst // _RESERVE_BURST_SHARE)
+def urgent_share(of: float) -> float:
+    """Of a rate, or of a burst, what the first lane has for itself; at least one part in two seconds."""
+    return max(_URGENT_MIN, of / _URGENT_SHARE)
 
 
 class LaneQueues:
-    """What waits for one carrier account, a queue for each lane, in the order of leaving."""
+    """What waits for one carrier account, a queue for each lane, in the order of leaving.
 
-    __slots__ = ("lanes",)
+    A part that leaves from the middle stays where it stands, since to look for it would cost a look at all
+    that wait: its number is among the strays, and it is passed over when it comes up.  Should it come to wait
+    here again before, it has its place again.
+    """
+
+    __slots__ = ("lanes", "strays")
 
     def __init__(self) -> None:
         self.lanes: tuple[deque[Part], ...] = tuple(deque() for _ in Lane)
+        self.strays: set[int] = set()  # numbers of parts that stand here, each once, and do not wait here
 
     def __len__(self) -> int:
         first, second, third, fourth = self.lanes
         return len(first) + len(second) + len(third) + len(fourth)
 
     def __iter__(self) -> Iterator[Part]:
+        """All that stand here but the strays."""
         for lane in self.lanes:
-            yield from lane
+            yield from (part for part in lane if part.number not in self.strays) if self.strays else lane
 
     def append(self, part: Part) -> None:
         """Put a part behind those of its lane."""
@@ -110,17 +118,33 @@ class LaneQueues:
                 older.append(lane.popleft())
             lane.extendleft(reversed(sorted(older + back, key=_age) if older else back))
 
-    def remove(self, part: Part) -> None:
-        """Take out a part, wherever it stands, if it is here; looks at every part of its lane."""
-        lane = self.lanes[part.lane]
-        if part in lane:
-            lane.remove(part)
+    def waits(self, part: Part) -> bool:
+        """Whether a part that stands here waits here."""
+        return part.state == QUEUED and part.number not in self.strays
+
+    def leave(self, part: Part) -> None:
+        """A part that stands here, or will when the returned are put back, waits here no more."""
+        self.strays.add(part.number)
+
+    def come_back(self, part: Part) -> bool:
+        """Whether a part that comes to wait here still stands here: it has its place again then, which is
+        that of its age, and must not get a second one, or it would leave twice."""
+        if part.number not in self.strays:
+            return False
+        self.strays.remove(part.number)
+        return True
+
+    def drop_first(self, lane: deque[Part]) -> None:
+        """Drop the first of a lane, which does not wait."""
+        self.strays.discard(lane.popleft().number)
 
     def drop_dead(self) -> None:
-        """Drop all of it; looks at every part."""
+        """Drop what does not wait; looks at every part."""
         for lane in self.lanes:
-            alive = [part for part in lane if part.state == QUEUED]
+            alive = [part for part in lane if self.waits(part)]
             if len(alive) < len(lane):
+                if self.strays:
+                    self.strays.difference_update([part.number for part in lane if not self.waits(part)])
                 lane.clear()
                 lane.extend(alive)
 
@@ -138,7 +162,7 @@ class LaneQueues:
                 for _ in range(min(limit, len(lane) - start)):
                     part = lane.popleft()
                     limit -= 1
-                    if part.state != QUEUED or not leaves(part):
+                    if not self.waits(part) or not leaves(part):
                         stay.append(part)
                 lane.extendleft(reversed(stay))
                 lane.rotate(start)

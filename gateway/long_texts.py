@@ -45,32 +45,49 @@ class LongTexts:
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[object, ...], _Known] = OrderedDict()
 
-    def group_of(self, account: str, pdu: SubmitSm, destination: bytes, now: float) -> Group | None:
-        """The group of a part that an application made; None if its header names no other part.
+    def group_of(
+        self, account: str, pdu: SubmitSm, destination: bytes, now: float
+    ) -> tuple[Group | None, int]:
+        """The group of a part that an application made, and the bit for it in ``came``, which whoever accepts
+        it sets; None and 0 if its header names no other part.
 
-        A new group has no carrier yet: who routes its first part says so.
+        A part that came before belongs to the next text, since some applications give all of theirs one
+        reference.  A new group has no carrier yet: who routes its first part says so.
         """
         try:
             place = part_of(pdu.esm_class, pdu.short_message, pdu.tlvs)
         except HeaderError:
-            return None  # it is passed on, and the phone decides
+            return None, 0  # it is passed on, and the phone decides
         if place is None or place.total == 1:
-            return None
+            return None, 0
+        bit = 1 << place.sequence
         key = (account, pdu.source_addr, destination, place.kind, place.reference, place.total)
         known = self._known.get(key)
-        if known is None or now > known.until:
-            known = self._known[key] = _Known(Group(), 0.0)
+        if known is None or now > known.until or known.group.came & bit:
+            carrier = None if known is None else _carrier_again(known, place.total, now)
+            known = self._known[key] = _Known(Group(carrier), 0.0)
             if len(self._known) > TEXTS_MAX:
                 self._known.popitem(last=False)
         known.until = now + TOGETHER_S
         self._known.move_to_end(key)
-        return known.group
+        return known.group, bit
 
     def forget(self, gone: Carrier) -> None:
-        """A carrier is not configured any more: what comes next of its texts goes another way."""
-        for known in self._known.values():
-            if known.group.carrier is gone:
-                known.group.carrier = None
+        """A carrier is not configured any more: what comes next of its texts goes another way.
+
+        Their parts that wait have a carrier all the same, and are taken from there (gateway/detours.py).
+        """
+        for key in [key for key, known in self._known.items() if known.group.carrier is gone]:
+            del self._known[key]
+
+
+def _carrier_again(known: _Known, total: int, now: float) -> Carrier | None:
+    """The carrier for a part that came before: while others of its text are still to come its application may
+    have lost the answer, and the phone needs the rest by the same way."""
+    carrier, group = known.group.carrier, known.group
+    complete = group.came == (1 << total + 1) - 2  # sequence numbers begin with 1
+    stays = carrier is not None and not complete and now <= known.until and carrier.in_service(now)
+    return carrier if stays else None
 
 
 def may_be_a_part(pdu: SubmitSm) -> bool:

@@ -48,14 +48,16 @@ QUEUED, DISPATCHED, UNCERTAIN, SENT, FINAL = (int(state) for state in PartState)
 class Group(msgspec.Struct, gc=False, eq=False):
     """The parts of one long text: they take one way (field lesson 16).
 
-    carrier: theirs, once the first is routed.  begun: one of them has been dispatched, so the others follow.
+    carrier: theirs, once the first is routed.  begun: how many of them have been dispatched, whom the others
+    follow.  came: those that were accepted, where the application cut it, a bit for each.
     first: the number of the first, where the gateway cut the text, and has one report for all; 0 where the
     application cut it, and hears of each.  cut_into: how many these are; delivered: those that are.
     reported: the one report has been made.
     """
 
     carrier: Carrier | None = None
-    begun: bool = False
+    begun: int = 0
+    came: int = 0
     first: int = 0
     cut_into: int = 1
     delivered: int = 0
@@ -79,8 +81,10 @@ class Part(msgspec.Struct, gc=False, eq=False):
     of the record that holds the body as it was submitted.
     carrier: to which it goes or went.  carrier_id: of the last attempt that was answered, and earlier_ids: of
     those before, with the carriers that gave them.
-    doubtful: an attempt of it was uncertain, so the carrier may have it even while it is queued again.
-    rerouted: it was sent another way because a carrier said so; that happens once.
+    doubts: how many attempts of it were uncertain and not answered after that, so the carrier may have it
+    even while it is queued again.
+    rerouted: it was sent another way because a carrier said so; that happens once.  ported: and what the
+    carrier said was that the number has been ported.
     registered_delivery: as the application asked.  units: chargeable parts in this PDU.
     mode: of esm_class (SMPP 3.4 §5.2.12).  queued_us: since when it waits.  left: when it left last, in the
     monotonic seconds of this process.
@@ -108,8 +112,9 @@ class Part(msgspec.Struct, gc=False, eq=False):
     state: int = QUEUED
     attempts: int = 0
     postponed: int = 0
-    doubtful: bool = False
+    doubts: int = 0
     rerouted: bool = False
+    ported: bool = False
     link: int = 0
     dispatched_us: int = 0
     left: float = 0.0
@@ -128,7 +133,7 @@ class Part(msgspec.Struct, gc=False, eq=False):
     @property
     def can_be_recalled(self) -> bool:
         """Whether the carrier has certainly never had it, so that it can be cancelled or replaced."""
-        return self.state == QUEUED and not self.doubtful and not self.postponed
+        return self.state == QUEUED and not self.doubts and not self.postponed
 
 
 def address_fields(pdu: SubmitSm, body: bytes) -> tuple[bytes, bytes]:

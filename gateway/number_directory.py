@@ -43,6 +43,7 @@ class NumberDirectory:
         self.config = config
         # What was learned and is not in the register yet, with the index of its record, in their order.
         self.unwritten: list[tuple[int, Fact]] = []
+        self.keeps_unwritten = True
         self._plan = plan
         self._warned: set[bytes] = set()
 
@@ -84,7 +85,32 @@ class NumberDirectory:
                 if record.out
                 else OptedIn(number_hash, record.account, index)
             )
-        self.unwritten.append((index, fact))
+        if self.keeps_unwritten:
+            self.unwritten.append((index, fact))
+
+    def condense(self, durable_index: int) -> None:
+        """Of what is unwritten and durable keep the last fact of each number, and of each with each account:
+        it alone counts, once all of them are written at once.
+
+        What is not durable yet may never be, and then the one before it counts.
+        """
+        last: dict[tuple[bool, bytes, str], tuple[int, Fact]] = {}
+        rest: list[tuple[int, Fact]] = []
+        for entry in self.unwritten:
+            index, fact = entry
+            if index > durable_index:
+                rest.append(entry)
+                continue
+            ported = isinstance(fact, PortedNumber)
+            key = (ported, fact.number_hash, "" if isinstance(fact, PortedNumber) else fact.account)
+            last.pop(key, None)  # so that they stay in the order of their records
+            last[key] = entry
+        self.unwritten = [*last.values(), *rest]
+
+    def stop_keeping_unwritten(self) -> None:
+        """There are too many: the next start finds them in the evidence."""
+        self.keeps_unwritten = False
+        self.unwritten = []
 
     def learn_again(self) -> None:
         """After the table of ported numbers was read anew: what it does not hold yet."""

@@ -27,6 +27,13 @@ logger = structlog.get_logger()
 ADVANCE_RECORDS: Final = 300_000
 
 
+# Facts that wait for a register that cannot be written, at some 250 octets each: 25 MB.  Subscribers opt out
+# a few hundred times a day.  Beyond it the evidence keeps them for the next start.
+UNWRITTEN_MAX: Final = 100_000
+# From so many on, and whenever they have doubled, it is looked whether they say the same again and again.
+_CONDENSE_MIN: Final = 1_000
+
+
 class NumberKeeper:
     """Owned by the event loop; the register is used by one thread of its own."""
 
@@ -42,6 +49,8 @@ class NumberKeeper:
         self._thread = ThreadPoolExecutor(1, "register")
         self._busy = False
         self._outdated = False  # the ported numbers in memory are to be read anew
+        self._failed = False  # the register could not be used last time
+        self._condense_at = _CONDENSE_MIN
         self.applied_index = 0
 
     def load(self, now_us: int) -> None:
@@ -61,6 +70,10 @@ class NumberKeeper:
         """Write what has become durable; call once a second."""
         if self._busy:
             return
+        if self._failed:
+            self._bound_unwritten()
+        if not self._directory.keeps_unwritten:
+            return  # a register with a later index, or read anew, would lack facts
         if self._outdated or self._directory.portability.load_due(now_us):
             self._read_anew(now_us)
             return
@@ -68,6 +81,16 @@ class NumberKeeper:
         facts = [fact for index, fact in self._directory.unwritten if index <= durable]
         if facts or durable - self.applied_index > ADVANCE_RECORDS:
             self._run(lambda: self._apply(facts, durable), lambda _: self._applied(len(facts), durable))
+
+    def _bound_unwritten(self) -> None:
+        directory = self._directory
+        if len(directory.unwritten) < self._condense_at:
+            return
+        directory.condense(self._log.durable_index)
+        self._condense_at = max(_CONDENSE_MIN, 2 * len(directory.unwritten))
+        if len(directory.unwritten) > UNWRITTEN_MAX:
+            directory.stop_keeping_unwritten()
+            logger.error("the register of numbers is left alone until the next start", path=str(self._path))
 
     def reload(self, now_us: int) -> None:
         """A command has changed the register: read the ported numbers anew, when the thread is free."""
@@ -116,6 +139,7 @@ class NumberKeeper:
         def finish(future: Future[object]) -> None:
             self._busy = False
             error = future.exception()
+            self._failed = error is not None
             if error is None:
                 then(future.result())
             elif isinstance(error, RegisterError):

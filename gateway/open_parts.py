@@ -61,8 +61,8 @@ class OpenParts:
         if part.state == UNCERTAIN:
             part.carrier.correlation.remove_unnamed(part)
         part.state = DISPATCHED
-        if part.group is not None:
-            part.group.begun = True
+        if part.group is not None and not part.attempts:
+            part.group.begun += 1
         part.link = link
         part.attempts += 1
         part.dispatched_us = now_us
@@ -73,8 +73,10 @@ class OpenParts:
             part.carrier.correlation.remove_unnamed(part)
         part.state = QUEUED
 
-    def postponed(self, part: Part, carrier: Carrier) -> None:
+    def postponed(self, part: Part, carrier: Carrier, *, ported: bool) -> None:
         """The carrier has refused the part, or reported that it failed, and it is tried again by ``carrier``.
+
+        ported: because its number is not there any more.
 
         Whatever comes for its earlier attempts still finds it.
         """
@@ -84,7 +86,7 @@ class OpenParts:
             part.earlier_ids += ((part.carrier, part.carrier_id),)
             part.carrier_id = b""
         if carrier is not part.carrier:
-            part.rerouted = True
+            part.rerouted, part.ported = True, ported
             part.carrier = carrier
             if part.group is not None:
                 part.group.carrier = carrier
@@ -105,6 +107,8 @@ class OpenParts:
         """
         if part.state == UNCERTAIN or (part.state == SENT and not part.carrier_id):
             part.carrier.correlation.remove_unnamed(part)
+        if part.doubts:
+            self.answered_after_all(part)
         if part.state != FINAL:
             part.state = SENT
             if not part.carrier_id:
@@ -125,16 +129,24 @@ class OpenParts:
             part.earlier_ids += ((carrier, carrier_id),)
         carrier.correlation.learn(part, carrier_id)
 
+    def answered_after_all(self, part: Part) -> None:
+        """An attempt of a part of which some are in doubt was answered: one of those, unless the part is in
+        flight, when the answer may be to the last one."""
+        if part.state in (QUEUED, UNCERTAIN):
+            part.doubts -= 1
+
     def uncertain(self, part: Part) -> None:
         """No response came; nobody knows whether the carrier has the part."""
         part.state = UNCERTAIN
-        part.doubtful = True
+        part.doubts += 1
         part.carrier.correlation.add_unnamed(part)
 
     def finish(self, part: Part, message_state: int, error: bytes, now_us: int) -> None:
         """The part has its final outcome; it stays known for a while."""
         if part.state == UNCERTAIN or not part.carrier_id:
             part.carrier.correlation.remove_unnamed(part)
+        if part.state == QUEUED:
+            part.carrier.end_rest(part)
         part.state = FINAL
         self.body_octets -= len(part.body)
         part.body = b""

@@ -121,6 +121,8 @@ class OperatorCommands:
                 carrier.correlation.uncertain for carrier in self._known_carriers.values()
             ),
             "unrouted_replies": self._pipeline.replies.unrouted,
+            "ported_left_out": self._pipeline.directory.portability.left_out,
+            "opt_outs_closed": sorted(self._pipeline.directory.opt_outs.closed),
             "accounts": {account.name: _account_row(account) for account in self._accounts.values()},
             "carriers": {
                 carrier.name: _carrier_row(carrier, self._turns.now) for carrier in self._carriers()
@@ -328,7 +330,7 @@ def _carrier_row(carrier: Carrier, now: float) -> dict[str, Any]:
         "bound": sum(link.state == "bound" for link in carrier.links),
         "service": _service(carrier, now),
         "queue": len(carrier.queues),
-        "resting": len(carrier.resting),
+        "resting": carrier.resting_parts,
         "answered": carrier.answered,
         "answered_per_s": round(carrier.answered_per_s, 1),
         "refused": sum(carrier.refused.values()),

@@ -16,6 +16,10 @@ from string import punctuation
 from typing import Final, Literal
 from unicodedata import category, normalize
 
+import structlog
+
+logger = structlog.get_logger()
+
 # What the carriers' customers are told to write, and write.
 OPT_OUT_WORDS: Final = ("R", "T", "TD", "N", "QX", "退订", "退", "取消", "拒收", "0000")
 OPT_IN_WORDS: Final = ("JS", "恢复", "订阅")
@@ -29,7 +33,7 @@ ENTRIES_MAX: Final = 1_000_000
 
 # 12110 is the police's number for alarms by text (短信报警), alone or with the area code without its 0:
 # 12110371 is Zhengzhou.
-_ALARM: Final = b"12110"
+ALARM: Final = b"12110"
 
 Verdict = Literal["out", "in", ""]
 _OUT: Final[Verdict] = "out"
@@ -87,7 +91,7 @@ def is_alarm(destination: bytes) -> bool:
     Whatever follows 12110 counts, also no area code: nothing else is allotted behind it, and to take another
     message for an alarm does no harm.
     """
-    return destination.startswith(_ALARM)
+    return destination.startswith(ALARM)
 
 
 class OptOuts:
@@ -121,6 +125,8 @@ class OptOuts:
         if not out:
             indexes.pop(key, None)
         elif known is None and len(indexes) >= self._entries_max:
+            if account not in self._closed:
+                logger.error("an opt-out finds no room: the account may write to nobody", account=account)
             self._closed.add(account)
         else:
             indexes[key] = index

@@ -3,7 +3,7 @@
 The outbox is durable because the evidence is: whatever was recorded and has no `reported` record belongs in
 it.  In memory it keeps the next reports ready to send; of those behind them it keeps only the index of their
 record, and they are read back from the evidence when their turn comes.  A restart puts everything among the
-latter, so there is one way to rebuild a report (gateway/reports.py).
+latter, so there is one way to rebuild a report (gateway/reports.py).  Alarms go before everything else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Report(msgspec.Struct, gc=False, eq=False):
     """One deliver_sm for an application.
 
     index: of the record it reports.  number: the oldest record needed to rebuild it.  body: the deliver_sm
-    body; octets from `tlvs_at` on are TLVs, which a peer older than SMPP 3.4 does not get.
+    body; octets from `tlvs_at` on are TLVs, which a peer older than SMPP 3.4 does not get.  alarm: it is a
+    subscriber's text to the police.
     """
 
     index: int
@@ -37,6 +38,7 @@ class Report(msgspec.Struct, gc=False, eq=False):
     body: bytes
     tlvs_at: int
     recorded_us: int
+    alarm: bool = False
     attempts: int = 0
     answered: bool = False
 
@@ -66,10 +68,21 @@ class Outbox:
     def put(self, report: Report) -> None:
         """A report has become durable.  It does not wait for those behind: what is read back from the
         evidence comes more slowly than receipts do at full load, and no receipt depends on another."""
-        if len(self.ready) >= self._ready_max:
+        if report.alarm and len(self.ready) < 2 * self._ready_max:
+            self._put_first(report)
+        elif len(self.ready) >= self._ready_max:
             self.put_behind(report.index, report.number)
         else:
             self.ready.append(report)
+
+    def _put_first(self, alarm: Report) -> None:
+        """Behind the alarms that are the first already, and before everything else."""
+        place = 0
+        for report in self.ready:
+            if not report.alarm:
+                break
+            place += 1
+        self.ready.insert(place, alarm)
 
     def put_behind(self, index: int, number: int) -> None:
         """Remember a report by its record."""
@@ -86,7 +99,11 @@ class Outbox:
 
     def refill(self, reports: list[Report], taken: int) -> None:
         """The first `taken` of those behind have been rebuilt."""
-        self.ready.extend(reports)
+        for report in reports:
+            if report.alarm:
+                self._put_first(report)
+            else:
+                self.ready.append(report)
         del self._behind[:taken]
 
     def sent(self, report: Report) -> None:

@@ -30,6 +30,8 @@ from gateway.long_texts import can_be_cut, cut
 from gateway.message import (
     DATAGRAM,
     DISPATCHED,
+    FINAL,
+    QUEUED,
     SENT,
     TRANSACTION,
     UNCERTAIN,
@@ -74,6 +76,8 @@ _RECEIPT_TYPES: Final = frozenset({0x04, 0x20})  # delivery receipt, intermediat
 _TOO_LONG_IN_PLACE: Final = Refusal(
     CommandStatus.ESME_RREPLACEFAIL, "the new text makes more parts than the carrier takes in one message"
 )
+
+_NOT_TAKEN: Final = "another part of its text was not taken, of which its application was told"
 
 # How long a part rests before it is sent again by itself: once for each time that may happen.  A carrier that
 # gave no response thrice will not give one, and each attempt may be one more copy to one citizen; so after
@@ -286,7 +290,7 @@ class Pipeline:
     def expire(self, part: Part) -> None:
         """The validity of a part ended while it was queued; one of which an attempt is uncertain may have
         been delivered all the same."""
-        if part.doubtful:
+        if part.doubts:
             self.finish(part, _UNKNOWN, "gateway", "validity ended before it could be sent again", "")
         else:
             self.finish(part, _EXPIRED, "gateway", "validity ended before it could be sent", "")
@@ -339,9 +343,15 @@ class Pipeline:
             link.park(f"{status_name(command_status)}: {verdict.meaning}")
         elif verdict.cause is Cause.GATEWAY and verdict.action is Action.LATER:
             self._breaker_failed(carrier)  # a failure for good may be the message's own
-        # A late refusal may speak of an attempt that is not the part's last one, or come when the carrier is
-        # known to have the part.
-        moot = part.state != (UNCERTAIN if late else DISPATCHED) or carrier is not part.carrier
+        if part.doubts:
+            self._open.answered_after_all(part)
+        # A late refusal may speak of one of several attempts, or come when the carrier is known to have the
+        # part: only that of the last attempt in doubt tells its fate.
+        moot = (
+            part.state != (UNCERTAIN if late else DISPATCHED)
+            or carrier is not part.carrier
+            or (late and part.doubts > 0)
+        )
         retry = None
         if congested and part.mode not in (DATAGRAM, TRANSACTION):
             retry = Retry(carrier, 0.0)
@@ -384,6 +394,18 @@ class Pipeline:
         self.receipts.look_again(part)
         self._resend_as_configured(part)
 
+    def expire_transactions(self) -> None:
+        """Answer the applications whose patience is at its end; what has not left by then does not.
+
+        There are as many at the most as their sessions have slots, so all are looked at.
+        """
+        now_us = self._turns.now_us
+        for number in list(self._transactions):
+            first = self._open.get(number)
+            for part in () if first is None else self._open.text_of(first):
+                if part.state == QUEUED and 0 < part.expires_us < now_us:
+                    self.expire(part)
+
     def _answer_transaction(self, part: Part, command_status: int) -> None:
         """Give an application that asked for transaction mode the carrier's response, or say that there is
         none; a positive one when its record is durable.  A text that was cut is taken when all of it is, and
@@ -394,6 +416,8 @@ class Pipeline:
         if command_status == _ROK and any(each.state < SENT for each in self._open.text_of(part)):
             return
         del self._transactions[part.oldest]
+        if part.state == FINAL:
+            self._end_rest(part)
         application, command_id, sequence_number = waiting
         if not application.connection.open:
             return
@@ -403,6 +427,13 @@ class Pipeline:
         else:
             application.connection.session.respond(command_id, sequence_number, command_status)
             self._turns.write_later(application.connection)
+
+    def _end_rest(self, part: Part) -> None:
+        """A part of a text ended before a carrier took it, and so the text has for its application: what has
+        certainly not left of it is neither sent nor charged."""
+        for each in self._open.text_of(part):
+            if each.can_be_recalled:
+                self.finish(each, _REJECTED, "gateway", _NOT_TAKEN, "")
 
     def replace(self, part: Part, pdu: ReplaceSm) -> Refusal | None:
         """Put another text, and what else replace_sm names, in the place of a part that is still queued; or
@@ -471,11 +502,11 @@ class Pipeline:
         now_us = self._turns.now_us
         unsent = part.mode == TRANSACTION and part.state != SENT
         self._open.finish(part, message_state, error, now_us)
-        if part.mode == TRANSACTION:
-            self._answer_transaction(part, command_status)
         if is_reported(part.registered_delivery, message_state, part.group, unsent=unsent):
             report = self.reports.of_own(part, message_state, error, index, now_us)
             self._commitment.report(part.account, report)
+        if part.mode == TRANSACTION:
+            self._answer_transaction(part, command_status)
 
     # == out: what people decide of uncertain parts =========================================================
 

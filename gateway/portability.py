@@ -1,14 +1,16 @@
 """Which numbers are served by another network than their prefix says (携号转网), in memory.
 
 A prefix tells who was allotted a number; since November 2019 its subscriber may have taken it elsewhere.
-There is no public look-up. What is known comes from lists that operators import, and from carriers that
-refuse a message because the number has left them; both lie in the register (`storage.register`), and here for
-the loop.
+There is no public look-up. What is known comes from lists that operators import, and from deliveries: a
+carrier's code says that the number has left it, but never whereto, so nothing is learned from that alone; the
+part goes to another network once (`Routes.elsewhere`), and if that delivers, the number is there. Facts of
+both kinds lie in the register (`storage.register`), and here for the loop.
 
-The newest fact wins, wherever it comes from. A list may be a month old and the carrier's refusal is of this
-second, so a list that always won would send every message to the wrong carrier first until the next list; and
-a list imported today is a person's decision about all that was learned before. Whichever is wrong costs one
-refusal, and is then corrected by it.
+The newest fact wins, wherever it comes from. A list may be a month old and the delivery is of this second, so
+a list that always won would send every message to the wrong carrier first until the next list; and a list
+imported today is a person's decision about all that was learned before. Whichever is wrong costs one refusal,
+and is then corrected by the delivery that follows; where no carrier of another network is in service none
+follows, and the next message is refused again.
 
 One dict from number hash to a `Ported` that all numbers with the same network, end and source share: 106
 octets a number with a million of them (a fact of its own for each: 187), of which 64 are the hash. A look-up
@@ -119,6 +121,11 @@ class Portability:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def left_out(self) -> int:
+        """Facts of the register that found no room."""
+        return self._table.left_out
 
     def network_of(self, number_hash: bytes, now_us: int) -> str | None:
         """The network that serves a number, if it is known to be ported. Who has not hashed the number yet

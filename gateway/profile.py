@@ -41,9 +41,6 @@ SAMPLE_MASK: Final = 63
 _SUBMIT_SM: Final = int(CommandId.SUBMIT_SM)
 _UDHI: Final = int(EsmClass.UDHI)
 _MESSAGE_PAYLOAD: Final = int(TlvTag.MESSAGE_PAYLOAD)
-_SAR_TAGS: Final = frozenset(
-    int(tag) for tag in (TlvTag.SAR_MSG_REF_NUM, TlvTag.SAR_TOTAL_SEGMENTS, TlvTag.SAR_SEGMENT_SEQNUM)
-)
 # Each says by itself that a receipt has its facts in TLVs.
 _RECEIPT_TAGS: Final = frozenset((int(TlvTag.RECEIPTED_MESSAGE_ID), int(TlvTag.MESSAGE_STATE)))
 

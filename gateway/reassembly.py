@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from protocol.alphabet import PART_OCTETS, PART_SEPTETS
+from protocol.alphabet import PART_OCTETS, PART_SEPTETS, Alphabet
 from protocol.smpp.codec import encode_body
 from protocol.smpp.codes import EsmClass, TlvTag
 from protocol.smpp.limits import FRAME_LENGTH_MAX, HEADER_OCTETS
@@ -60,6 +60,16 @@ assert TEXT_OCTETS_MAX + _OTHER_FIELDS_OCTETS_MAX < FRAME_LENGTH_MAX
 # A carrier repeats a part whose response it missed, a few times. Whoever repeats one more often does not wait
 # for a response, and the list of the repetitions must end.
 REPEATS_MAX: Final = 255
+
+# All that waits at a time, in octets of memory: of three parts a reply takes some 3 KiB, so that this is as
+# much as ten thousand of them. A carrier may put TLVs of 60 kB into each part; only those of one part are
+# kept, and still two thousand replies would take 120 MB, or 4 GB if the TLVs were short ones.
+HELD_OCTETS_MAX: Final = 32 * 1024 * 1024
+# What the objects take around the octets that they hold (CPython, 64 bits).
+_ASSEMBLY_OVERHEAD_OCTETS: Final = 2_000
+_PART_OVERHEAD_OCTETS: Final = 300
+_TLV_OVERHEAD_OCTETS: Final = 150
+_REPEAT_OCTETS: Final = 40
 
 # SMPP 3.4 §5.2.21; 5.0 allows 255, which a client of 3.4 need not read.
 _SHORT_MESSAGE_OCTETS_MAX: Final = 254
@@ -102,21 +112,48 @@ class ReplyPart(msgspec.Struct, gc=False):
     text: bytes
 
 
+class Source(msgspec.Struct, gc=False):
+    """What the report of a reply is made of besides its text: the PDU of its head, for which account it came,
+    and what data_coding 0 means to its carrier."""
+
+    account: str
+    alphabet: Alphabet
+    pdu: DeliverSm | DataSm
+
+    @property
+    def octets(self) -> int:
+        """What it takes in memory, roughly."""
+        short = self.pdu.short_message if isinstance(self.pdu, DeliverSm) else b""
+        return len(short) + sum(_TLV_OVERHEAD_OCTETS + len(value) for _, value in self.pdu.tlvs)
+
+
 class Assembly(msgspec.Struct, eq=False, gc=False):
     """The parts of one reply, as far as they have come.
 
-    started: when the first came, in seconds of a monotonic clock; started_us: the time of its record.
+    started: when the first came, in seconds of a monotonic clock. source: of its head.
     repeats: indexes of records that brought a part again. ended: OPEN, or why it is not open any more.
+    octets: of its text; held: what it takes in memory, roughly.
     """
 
     key: ReplyKey
     total: int
-    started_us: int
     started: float
+    source: Source | None = None
     parts: dict[int, ReplyPart] = {}
     repeats: list[int] = []
     octets: int = 0
+    held: int = _ASSEMBLY_OVERHEAD_OCTETS
     ended: str = OPEN
+
+    def take(self, part: ReplyPart, source: Source | None) -> None:
+        """A part that has not come before."""
+        self.parts[part.sequence] = part
+        self.octets += len(part.text)
+        self.held += len(part.text) + _PART_OVERHEAD_OCTETS
+        if self.head is part:
+            self.held -= 0 if self.source is None else self.source.octets
+            self.held += 0 if source is None else source.octets
+            self.source = source
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -149,18 +186,20 @@ class Reassembly:
     Records are added in the order of their indexes, in operation and at a restart.
     """
 
-    def __init__(self, timeout_s: float, open_max: int) -> None:
+    def __init__(self, timeout_s: float, open_max: int, held_max: int = HELD_OCTETS_MAX) -> None:
         """timeout_s: how long to wait for the rest of a reply, counted from the part that came first. Were it
         counted from the latest one, a part a minute could withhold the others for hours, and with them the
         low-water mark of recovery; a part that comes later still reaches the application, flagged.
 
-        open_max: incomplete replies at a time; 1.2 KiB each with two parts of three, and some 64 KiB at the
-        most. A carrier that loses parts would let them grow until the timeout.
+        open_max: incomplete replies at a time; held_max: octets that they may take together. A carrier that
+        loses parts would let them grow until the timeout; beyond a limit the oldest goes on as it is.
         """
         assert timeout_s > 0
         assert open_max > 0
         self._timeout_s = timeout_s
         self._open_max = open_max
+        self._held_max = held_max
+        self._held = 0  # by those that are open
         # In the order in which they began, which is the order in which their time is up.
         self._open: OrderedDict[tuple[ReplyKey, int], Assembly] = OrderedDict()
         self._ended: list[Assembly] = []
@@ -169,8 +208,12 @@ class Reassembly:
         """Replies that wait for parts."""
         return len(self._open)
 
-    def add(self, key: ReplyKey, total: int, part: ReplyPart, now: float) -> Assembly | None:
+    def add(
+        self, key: ReplyKey, total: int, part: ReplyPart, now: float, source: Source | None = None
+    ) -> Assembly | None:
         """Take a part of a reply of `total` parts; the complete reply, or None while parts are missing.
+
+        source: is kept while no part of a lower sequence has come.
 
         Another reply may have had to give way: call `overdue` after it, in the same turn. At a restart `now`
         is as long ago as the record is old.
@@ -187,14 +230,18 @@ class Reassembly:
                     assembly = None
             elif held.text == part.text and len(assembly.repeats) < REPEATS_MAX:
                 assembly.repeats.append(part.index)
+                assembly.held += _REPEAT_OCTETS
+                self._held += _REPEAT_OCTETS
+                self._make_room()
                 return None
             else:
                 self._end(assembly, REUSED)
                 assembly = None
         if assembly is None:
-            assembly = Assembly(key, total, part.recorded_us, now)
-        assembly.parts[part.sequence] = part
-        assembly.octets += len(part.text)
+            assembly = Assembly(key, total, now)
+        else:
+            self._held -= assembly.held
+        assembly.take(part, source)
         if len(assembly.parts) == total:
             self._open.pop(slot, None)
             assembly.ended = COMPLETE
@@ -203,7 +250,13 @@ class Reassembly:
             if len(self._open) >= self._open_max:
                 self._end(next(iter(self._open.values())), CROWDED)
             self._open[slot] = assembly
+        self._held += assembly.held
+        self._make_room()
         return None
+
+    def _make_room(self) -> None:
+        while self._held > self._held_max:
+            self._end(next(iter(self._open.values())), CROWDED)
 
     def overdue(self, now: float) -> list[Assembly]:
         """Give up the incomplete replies whose time is up, and hand over all that had to give way since the
@@ -225,6 +278,7 @@ class Reassembly:
 
     def _end(self, assembly: Assembly, reason: str) -> None:
         del self._open[assembly.key, assembly.total]
+        self._held -= assembly.held
         assembly.ended = reason
         self._ended.append(assembly)
 

@@ -213,14 +213,15 @@ class Receipts:
             return
         self._open.finish(part, state, receipt.err or receipt.network_error_code, now_us)
         self.submit_to_receipt.observe((now_us - part.accepted_us) * 1e-6)
-        if part.rerouted and state == _DELIVERED:
+        if part.ported and state == _DELIVERED:
             self._learn_network(carrier, part)
         if is_reported(part.registered_delivery, state, part.group, unsent=False):
             report = self._reports.of_receipt(part, receipt, index, now_us, final=True)
             self._commitment.report(part.account, report)
 
     def _learn_network(self, carrier: Carrier, part: Part) -> None:
-        """Another network than the prefix says has delivered to the number: it has been ported there."""
+        """A carrier has said that the number has left its network, and another network has delivered to it:
+        it has been ported there."""
         directory, now_us = self._directory, self._turns.now_us
         number_hash = directory.number_hash(part.destination)
         known = directory.network(part.destination, number_hash, now_us)

@@ -27,6 +27,7 @@ from gateway.message import (
     MODE_MASK,
     QUEUED,
     SENT,
+    TRANSACTION,
     UNCERTAIN,
     Group,
     Part,
@@ -34,6 +35,7 @@ from gateway.message import (
 )
 from gateway.number_plan import normalise
 from gateway.open_parts import FINISHED_MAX, OpenParts
+from gateway.outcomes import Cause
 from gateway.replies import Replies
 from gateway.reports import is_reported, wanted
 from gateway.turns import Turns
@@ -98,6 +100,7 @@ class Fate(msgspec.Struct, gc=False):
     postponed: int = 0
     until_us: int = 0  # it is not sent before
     rerouted: bool = False
+    ported: bool = False
     dispatched_us: int = 0
     taken: bool = False  # by the carrier of its last attempt
     carrier_id: bytes = b""
@@ -108,10 +111,15 @@ class Fate(msgspec.Struct, gc=False):
     registered_delivery: int = 0
     expires_us: int = 0
     units: int = 1
-    doubtful: bool = False  # an attempt of it was uncertain
+    doubts: int = 0  # attempts that were uncertain, and not answered after that
     content: bytes = b""  # sealed; of the Accepted, or of the last Replaced
     content_index: int = 0
     content_us: int = 0  # when it came: relative times in it count from there
+
+    def answered_after_all(self) -> None:
+        """As OpenParts.answered_after_all; a part that is to be sent again by itself is uncertain here."""
+        if self.doubts and self.state in (QUEUED, UNCERTAIN):
+            self.doubts -= 1
 
     @property
     def unsent(self) -> bool:
@@ -206,6 +214,7 @@ class Fold:
 
     def _learn(self, fate: Fate, carrier: str, carrier_id: bytes) -> None:
         """As OpenParts.sent."""
+        fate.answered_after_all()
         if fate.state != FINAL:
             fate.state = SENT
             if not fate.carrier_id:
@@ -224,7 +233,10 @@ class Fold:
             if fate.carrier_id:
                 fate.earlier_ids += ((fate.carrier, fate.carrier_id),)
                 fate.carrier_id = b""
-            fate.rerouted = fate.rerouted or record.carrier != fate.carrier
+            if record.carrier != fate.carrier:
+                if fate.group is not None:
+                    self.ways[fate.group.first] = record.carrier
+                fate.rerouted, fate.ported = True, record.reason.startswith(f"{Cause.PORTED}:")
             fate.carrier = record.carrier
             fate.state, fate.taken = QUEUED, False
             fate.postponed += 1
@@ -234,6 +246,7 @@ class Fold:
         fate = self.open.get(record.number)
         if fate is None:
             return
+        fate.answered_after_all()
         if record.final:
             self._finish(
                 index, record.number, fate, _REJECTED, b"%03X" % record.command_status, record.time_us
@@ -245,7 +258,7 @@ class Fold:
         for number in record.numbers:
             if fate := self.open.get(number):
                 fate.state = UNCERTAIN
-                fate.doubtful = True
+                fate.doubts += 1
 
     def _receipt(self, index: int, record: records.Receipt) -> None:
         if record.number == 0:
@@ -355,10 +368,9 @@ class Restoration:
         The caller makes them uncertain, in a record and in fact.
         """
         fold, open_parts = self._fold, self._open
-        for number, fate in fold.finished.items():
-            self._restore_part(number, fate)
         cut_off = []
-        for number, fate in sorted(fold.open.items()):
+        # As they were accepted: which part belongs to which text depends on that.
+        for number, fate in sorted({**fold.finished, **fold.open}.items()):
             part = self._restore_part(number, fate)
             if part is not None and part.state == DISPATCHED:
                 cut_off.append(part)
@@ -391,16 +403,19 @@ class Restoration:
         carrier = self._carrier_of(fate.carrier)
         account = self._account_of(accepted.account)
         group = fate.group
-        if group is None and may_be_a_part(pdu):
-            group = self._long_texts.group_of(
+        if group is not None:
+            group.carrier = self._carrier_of(self._fold.ways.get(group.first, fate.carrier))
+        elif may_be_a_part(pdu):
+            group, bit = self._long_texts.group_of(
                 accepted.account, pdu, normalise(pdu.destination_addr), self._turns.now
             )
-            if group is not None and group.carrier is None:
-                group.carrier = carrier
-        if fate.group is not None:
-            fate.group.carrier = self._carrier_of(self._fold.ways.get(fate.group.first, fate.carrier))
-            if fate.state == QUEUED and not fate.attempts:
-                carrier = fate.group.carrier  # its text was handed over
+            if group is not None:
+                group.came |= bit
+                if group.carrier is None or fate.attempts:  # where one has left the others follow
+                    group.carrier = carrier
+        if group is not None and fate.state == QUEUED and not fate.attempts:
+            assert group.carrier is not None
+            carrier = group.carrier  # its text was handed over
         part = Part(
             number,
             accepted.message or number,
@@ -420,7 +435,7 @@ class Restoration:
             fate.content_index,
             group,
         )
-        part.doubtful, part.postponed, part.rerouted = fate.doubtful, fate.postponed, fate.rerouted
+        part.postponed, part.rerouted, part.ported = fate.postponed, fate.rerouted, fate.ported
         self._open.add(part)
         for name, carrier_id in fate.earlier_ids:
             earlier = self._carrier_of(name)
@@ -438,12 +453,13 @@ class Restoration:
         elif fate.state == QUEUED:
             self._open.requeued(part)
             self._queue(part, pdu, fate)
+        part.doubts = fate.doubts  # the last one among them, which has just been counted
         return part
 
     def _queue(self, part: Part, pdu: SubmitSm, fate: Fate) -> None:
         """Let a part wait, behind those of its lane, or until its time has come."""
         until_us = fate.until_us
-        if pdu.schedule_delivery_time:
+        if pdu.schedule_delivery_time and part.mode != TRANSACTION:  # there it waits for nothing
             period = period_of(pdu.schedule_delivery_time, b"", fate.content_us)
             assert not isinstance(period, Refusal)  # it was read when the part was accepted
             until_us = max(until_us, period[0])

@@ -96,6 +96,7 @@ class Reload:
         self._pipeline = pipeline
         self._busy = asyncio.Lock()
         self._serving = False
+        self._applying = False
         self._start_task: StartTask
 
     def begin(self, start_task: StartTask) -> None:
@@ -120,6 +121,10 @@ class Reload:
         except ConfigError as error:
             say = logger.error if self._serving else logger.warning  # a stop came first: nobody erred
             say("not reloaded", error=str(error))
+        except Exception as error:  # of ours, in reading a file: no reason to end a gateway that works
+            if self._applying:
+                raise  # nobody knows what is half done
+            logger.exception("not reloaded", error=str(error))
 
     def reads(self, path: str) -> bool:
         """Whether ``path`` is the file that the gateway runs from; empty stands for it."""
@@ -140,8 +145,10 @@ class Reload:
             if not self._serving:
                 raise ConfigError(f"{path}: the gateway is starting or stopping: nothing was changed")
             self._turns.begin()
+            self._applying = True
             changed = self._apply(config, outcomes)
             self._config = config
+            self._applying = False
             self._pipeline.journal.operator_action(who, "reload", f"configuration {config.digest}", [])
         logger.info("reloaded", **changed)
         return {**changed, "warnings": list(warnings_of(config))}
@@ -166,8 +173,9 @@ class Reload:
         self._admission.configure(routes, config.limits, config.lanes)
         self._replies.configure(config.replies)
         for name in changed["carriers_removed"]:
-            self._admission.long_texts.forget(self._known_carriers[name])
+            # In this order: what comes next of a text whose parts have found another way follows them.
             self._pipeline.detours.reroute(self._known_carriers[name])
+            self._admission.long_texts.forget(self._known_carriers[name])
         self._turns.schedule()
         return changed
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import msgspec
 import structlog
 
 from gateway.account import Account
@@ -25,7 +24,7 @@ from gateway.downstream import Link
 from gateway.number_directory import NumberDirectory
 from gateway.number_plan import mask, normalise
 from gateway.opt_out import OptOutWords, is_alarm
-from gateway.reassembly import Assembly, Reassembly, ReplyKey, ReplyPart, part_in
+from gateway.reassembly import Assembly, Reassembly, ReplyKey, ReplyPart, Source, part_in
 from gateway.reply_routes import ReplyRoutes
 from gateway.reports import Reports
 from gateway.turns import Turns
@@ -39,17 +38,9 @@ from storage.seal import Sealer
 
 logger = structlog.get_logger()
 
-# Long replies that wait for parts: subscribers write few of them, and 2,000 of three parts are 3 MB.  Beyond
+# Long replies that wait for parts: subscribers write few of them, and 2,000 of three parts are 6 MB.  Beyond
 # it the oldest goes on without its missing parts.
 OPEN_MAX: Final = 2_000
-
-
-class Waiting(msgspec.Struct, gc=False):
-    """A part whose message is not together yet: what the report will be made of, and how its text is read."""
-
-    account: str
-    alphabet: Alphabet  # data_coding 0 of its carrier
-    pdu: DeliverSm | DataSm
 
 
 class Replies:
@@ -84,7 +75,6 @@ class Replies:
             config.remembered_max,
         )
         self._reassembly = Reassembly(config.part_timeout_s, OPEN_MAX)
-        self._waiting: dict[int, Waiting] = {}
 
     def configure(self, config: RepliesConfig) -> None:
         """Other accounts, another default; what is remembered and what waits stays."""
@@ -165,9 +155,9 @@ class Replies:
         self, carrier: Carrier, account: str, index: int, now_us: int, pdu: DeliverSm | DataSm, began: float
     ) -> None:
         key, place, text = key_of(carrier.name, pdu)
-        self._waiting[index] = Waiting(account, carrier.default_alphabet, pdu)
         part = ReplyPart(index, now_us, place.sequence, text)
-        whole = self._reassembly.add(key, place.total, part, began)
+        source = Source(account, carrier.default_alphabet, pdu)
+        whole = self._reassembly.add(key, place.total, part, began, source)
         if whole is not None:
             self._emit(whole)
 
@@ -190,7 +180,8 @@ class Replies:
         """One report for all that came."""
         now_us = self._turns.now_us
         missing = len(assembly.missing)
-        head = self._waiting[assembly.head.index]
+        head = assembly.source
+        assert head is not None, "each part came with one"
         number_hash = self._hash_of(head.pdu)
         account = self._accounts.get(head.account)
         if account is None:  # it has left the configuration since
@@ -199,8 +190,6 @@ class Replies:
         in_order += assembly.repeats
         name = "" if account is None else account.name
         index = self._log.append(encode(records.Assembled(now_us, name, in_order, missing)))
-        for each in in_order:
-            del self._waiting[each]
         if account is None:
             self._note_unrouted(head.pdu, index)
             return

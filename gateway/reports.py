@@ -11,6 +11,7 @@ import struct
 from typing import Final, Protocol
 
 from gateway.message import Group, MessageIds
+from gateway.opt_out import is_alarm
 from gateway.outbox import Report
 from gateway.reassembly import Assembly, deliver_sm_of, whole_of
 from protocol.smpp.codec import encode_body
@@ -167,7 +168,8 @@ class Reports:
         else:
             body = _deliver_sm_body(pdu)
         tlvs_octets = sum(4 + len(value) for _, value in pdu.tlvs)
-        return Report(index, index, body, len(body) - tlvs_octets, recorded_us)
+        alarm = is_alarm(pdu.destination_addr)
+        return Report(index, index, body, len(body) - tlvs_octets, recorded_us, alarm)
 
     def of_assembly(
         self, assembly: Assembly, pdu: DeliverSm | DataSm, index: int, recorded_us: int

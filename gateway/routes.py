@@ -1,19 +1,25 @@
 """Which carrier account a message goes to: for each network a list of accounts, in order, with weights.
 
 Of the accounts that are in service the one with the least to do for its weight is chosen, and where nothing
-waits they take turns by weight.  An account of weight 0 stands by: it is used when none of those before it is
-in service.  When none is at all, a message waits at the first.
+waits they take turns by weight.  But a message never overtakes another one of its lane to the same number:
+while that waits, it stands behind it (`Routes.lead`).  An account of weight 0 stands by: it is used when none
+of those before it is in service.  When none is at all, a message waits at the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 import msgspec
 
 from gateway.carrier import Carrier
 from gateway.config import RouteTable
 from gateway.message import Part
+
+# Numbers share so many places by chance in the memory of who was led where, some 200 octets each; those that
+# share one are led the same way, which does no harm.
+_LED_MAX: Final = 16_384
 
 
 class Way(msgspec.Struct, gc=False):
@@ -43,6 +49,9 @@ class Routes:
             ]
         self.ways = ways
         self._default = ways.get(default_network, [])
+        self._led: dict[
+            int, tuple[str, Carrier, int]
+        ] = {}  # the network, the account, and when in microseconds
 
     def ways_to(self, network: str) -> list[Way]:
         """The ways to a network, in order; empty if none leads there."""
@@ -65,7 +74,34 @@ class Routes:
         if not usable:
             return ways[0].carrier
         sharing = [way for way in usable if way.weight]
-        return _by_weight(sharing, peek=peek) if sharing else usable[0].carrier
+        chosen = _by_weight(sharing, peek=peek) if sharing else usable[0].carrier
+        if chosen.breaker.failures and not peek:
+            chosen.breaker.led(now)
+        return chosen
+
+    def lead(self, network: str, destination: bytes, lane: int, now: float, now_us: int) -> Carrier | None:
+        """The account for a message to a number of ``network``; None if no route leads there.
+
+        While the last message of its lane to that number may still wait at an account that is in service, it
+        is the same one.
+        """
+        ways = self.ways.get(network, self._default)
+        if len(ways) == 1:
+            return ways[0].carrier
+        place = hash((destination, lane)) % _LED_MAX
+        chosen: Carrier | None
+        last_network, chosen, last_us = self._led.get(place, ("", None, 0))
+        if (
+            chosen is None
+            or last_network != network
+            or not chosen.in_service(now)
+            or not (queue := chosen.queues.lanes[lane])
+            or queue[0].queued_us > last_us
+        ):
+            chosen = self.choose(network, now)
+        if chosen is not None:
+            self._led[place] = network, chosen, now_us
+        return chosen
 
     def why(self, network: str, chosen: Carrier | None, now: float) -> str:
         """Why a message to ``network`` would go to ``chosen``, in words for people."""

@@ -42,8 +42,8 @@ class TokenBucket:
     def burst(self) -> float:
         return self._burst
 
-    def take(self, parts: int, now: float, reserve: float = 0.0) -> bool:
-        """Takes `parts` tokens and says True, or takes nothing and says False; leaves `reserve` tokens.
+    def take(self, parts: int, now: float) -> bool:
+        """Takes `parts` tokens and says True, or takes nothing and says False.
 
         More parts than the burst pass when the bucket is full, and leave it negative. The parts of one
         message go out together or not at all; a message of five parts could otherwise never leave through a
@@ -52,20 +52,21 @@ class TokenBucket:
         level = self._level + (now - self._updated) * self._rate_per_s
         if level > self._burst:
             level = self._burst
-        if level + _TOLERANCE_PARTS < parts + reserve and level + _TOLERANCE_PARTS < self._burst:
+        if level + _TOLERANCE_PARTS < parts and level + _TOLERANCE_PARTS < self._burst:
             return False
         self._level = level - parts
         self._updated = now
         return True
 
-    def has(self, parts: int, now: float, reserve: float = 0.0) -> bool:
-        """Whether `take` with these arguments would say True."""
-        return self.wait_s(parts, now, reserve) == 0.0
+    def owe(self, parts: int, now: float) -> None:
+        """Takes `parts` tokens that need not be there: whoever comes next waits until they are paid."""
+        self._level = self.level(now) - parts
+        self._updated = now
 
-    def wait_s(self, parts: int, now: float, reserve: float = 0.0) -> float:
-        """Seconds until `take(parts, …, reserve)` will say True if nobody else takes; 0.0 if it would now."""
+    def wait_s(self, parts: int, now: float) -> float:
+        """Seconds until `take(parts, …)` will say True if nobody else takes; 0.0 if it would now."""
         level = self.level(now)
-        needed = min(parts + reserve, self._burst)
+        needed = min(parts, self._burst)
         return 0.0 if level + _TOLERANCE_PARTS >= needed else (needed - level) / self._rate_per_s
 
     def level(self, now: float) -> float:

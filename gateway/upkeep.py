@@ -199,12 +199,12 @@ class Upkeep:
 
     def _restock(self, carrier: Carrier) -> None:
         """Read the bodies of parts that are to be sent again, some at a time."""
-        # With each part the number of its retry: by the time its body comes it may have been taken after all,
-        # have failed, and be waiting for a later one.
-        parts = [(part, part.postponed) for part in carrier.bodiless[:REFILL_REPORTS]]
+        parts = carrier.bodiless[:REFILL_REPORTS]
         del carrier.bodiless[:REFILL_REPORTS]
 
         def waiting() -> list[bool]:
+            """By the time its body comes a part may have been taken after all, have failed, and be waiting
+            for a later retry."""
             return [part.state == QUEUED and part.postponed == retry for part, retry in parts]
 
         def restock(found: list[bytes | None]) -> None:
@@ -216,9 +216,9 @@ class Upkeep:
             self._turns.schedule()
 
         def again() -> None:
-            for (part, _), waits in zip(parts, waiting(), strict=True):
+            for (part, retry), waits in zip(parts, waiting(), strict=True):
                 if waits:
-                    part.carrier.bodiless.append(part)
+                    part.carrier.bodiless.append((part, retry))
 
         def end(future: Future[list[bytes | None]]) -> None:
             error = future.exception()
@@ -240,7 +240,9 @@ class Upkeep:
     # -- validity -------------------------------------------------------------------------------------------
 
     def _expire(self) -> None:
-        """Look at some open parts; after the last one begin again with the first."""
+        """Look at some open parts; after the last one begin again with the first.  Those whose application
+        waits for the carrier's answer are looked at each time: their time is a few seconds."""
+        self._pipeline.expire_transactions()
         parts = list(islice(self._sweep, SWEEP_PARTS))
         for part in parts:
             if part.state != FINAL:

@@ -190,7 +190,7 @@ class Matched(Record, tag=13):
     time_us: int
     receipt: int  # index of the Receipt record
     number: int
-    how: str  # the rule that matched, e.g. "late response", "single uncertain"
+    how: str  # by "exact" id, by one "derived" from it, or "uncertain": by the destination alone
     final: bool  # True: the receipt's state ends the part
 
 
@@ -299,7 +299,7 @@ class Ported(Record, tag=23):
     time_us: int
     number_hash: bytes
     network: str  # empty: no longer
-    source: str  # how it is known, e.g. "MB:1049 of cmcc"
+    source: str  # how it is known, e.g. "delivered by cucc"
     expires_us: int  # 0: never
 
 

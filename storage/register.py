@@ -87,7 +87,7 @@ class RegisterError(EvidenceError):
 
 class PortedNumber(msgspec.Struct, frozen=True, gc=False):
     """`network` serves the number, whatever its prefix says. expires_us: from then on it says nothing more;
-    0: never. source: for people, such as "import 2026-11.csv" or "MB:1049 of cmcc"."""
+    0: never. source: for people, such as "import 2026-11.csv" or "delivered by cucc"."""
 
     number_hash: bytes
     network: str

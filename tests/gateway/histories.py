@@ -259,6 +259,37 @@ def operators_decide(world: World) -> None:
     application.reports()
 
 
+def in_doubt_twice_and_refused(world: World) -> None:
+    """A refusal tells the fate of a part when no other attempt of it is in doubt."""
+    carrier, application = world.connect(), world.application()
+    for destination in (MOBILE, MOBILE_2):
+        application.submit(destination)
+    requests = carrier.taken()
+    world.wait(10.0)
+    parts = list(world.open_parts.open.values())
+    world.pipeline.resend(parts, "zhang", "asked by the sender")
+    world.settle()
+    requests += carrier.taken()
+    world.wait(10.0)
+    for request in requests:
+        carrier.answer(request, command_status=CommandStatus.ESME_RINVDSTADR)
+    application.reports()
+
+
+def in_doubt_twice_and_one_is_delivered(world: World) -> None:
+    carrier, application = world.connect(), world.application()
+    application.submit(MOBILE)
+    carrier.cut()
+    carrier = world.connect()
+    world.pipeline.resend(list(world.open_parts.open.values()), "zhang", "asked by the sender")
+    world.settle()
+    carrier.cut()
+    carrier = world.connect()
+    carrier.deliver(receipt(b"17", MOBILE, b"UNDELIV"))
+    carrier.deliver(receipt(b"18", MOBILE))
+    application.reports()
+
+
 def link_lost_between_intent_and_effect(world: World) -> None:
     carrier, application = world.connect(), world.application()
     application.say(submit_sm(MOBILE))
@@ -322,6 +353,8 @@ HISTORIES: Final = (
     History(many_ways_to_submit),
     History(validity_ends),
     History(operators_decide),
+    History(in_doubt_twice_and_refused),
+    History(in_doubt_twice_and_one_is_delivered),
     History(link_lost_between_intent_and_effect),
     History(wishes_for_receipts),
 )

@@ -113,6 +113,19 @@ def rerouted_once_only(world: World) -> None:
     application.reports()
 
 
+def rerouted_for_no_route(world: World) -> None:
+    """The account that stands by is one of another network; the number is where it was."""
+    mobile, unicom, application = world.connect("cmcc"), world.connect("cucc"), world.application()
+    application.submit(MOBILE)
+    mobile.take_one(b"17")
+    mobile.deliver(receipt(b"17", MOBILE, b"MB:1044"))
+    for _ in range(2):
+        world.wait(0.0)
+    unicom.take_one(b"u1")
+    unicom.deliver(receipt(b"u1", MOBILE))
+    application.reports()
+
+
 def taken_after_all_while_it_waits_to_be_tried_later(world: World) -> None:
     """The part is taken out of its rest; its failure, which comes later, begins another one."""
     carrier, application = world.connect(), world.application()
@@ -128,6 +141,32 @@ def taken_after_all_while_it_waits_to_be_tried_later(world: World) -> None:
     carrier.take_one(b"18")
     carrier.deliver(receipt(b"18", MOBILE))
     application.reports()
+
+
+def _rerouted_with_the_rest(world: World, *text: SubmitSm) -> None:
+    """The first part alone had left, and its carrier says that it has no way."""
+    first, second, application = world.connect("a"), world.connect("b"), world.application()
+    bucket = world.dispatch.carriers["a"].bucket
+    bucket._level, bucket._updated = 1.0, world.loop.now
+    for pdu in text:
+        application.say(pdu)
+    world.settle()
+    first.take_one(b"17")
+    first.deliver(receipt(b"17", MOBILE, b"MB:1044"))
+    world.wait(0.0)
+    world.wait(0.0)
+    for number, request in enumerate(second.taken()):
+        second.answer(request, b"2%d" % number)
+        second.deliver(receipt(b"2%d" % number, MOBILE))
+    application.reports()
+
+
+def rerouted_with_the_rest_of_a_text_that_was_cut(world: World) -> None:
+    _rerouted_with_the_rest(world, submit_sm(MOBILE, **LONG))
+
+
+def rerouted_with_the_rest_of_an_applications_text(world: World) -> None:
+    _rerouted_with_the_rest(world, own_part(1, 2), own_part(2, 2))
 
 
 # -- texts that are cut ------------------------------------------------------------------------------------
@@ -176,6 +215,15 @@ def cut_and_cancelled(world: World) -> None:
     (first, *_) = carrier.taken()
     carrier.answer(first, b"50")
     application.ask(CancelSm(message_id=kept, source_addr=SOURCE))
+
+
+def transaction_of_which_the_first_part_is_refused(world: World) -> None:
+    carrier, application = world.connect(), world.application()
+    application.say(submit_sm(MOBILE, esm_class=TRANSACTION, **LONG))
+    world.settle()
+    (request,) = carrier.taken()
+    carrier.answer(request, command_status=CommandStatus.ESME_RINVDSTADR)
+    application.reports()
 
 
 # -- times -------------------------------------------------------------------------------------------------
@@ -345,6 +393,8 @@ _PARTS_ONLY: Final = (carrier(message_payload=False),)
 _TWO_WAYS: Final = (carrier("a", message_payload=False), carrier("b", message_payload=False))
 _FIRST_A: Final = (RouteTable(network="mobile", carriers=("a", "b"), weights=(1, 0)),)
 
+_UNICOM_STANDS_BY: Final = (RouteTable(network="mobile", carriers=("cmcc", "cucc"), weights=(1, 0)),)
+
 HISTORIES_OF_ATTEMPTS: Final = (
     History(postponed_and_delivered),
     History(postponed_until_it_is_too_late),
@@ -352,7 +402,10 @@ HISTORIES_OF_ATTEMPTS: Final = (
     History(rerouted_and_the_first_fails_late, carriers=_TWO_NETWORKS),
     History(rerouted_and_the_first_is_delivered_late, carriers=_TWO_NETWORKS),
     History(rerouted_once_only, carriers=_TWO_NETWORKS),
+    History(rerouted_for_no_route, carriers=_TWO_NETWORKS, routes=_UNICOM_STANDS_BY),
     History(taken_after_all_while_it_waits_to_be_tried_later, _RESENDS),
+    History(rerouted_with_the_rest_of_a_text_that_was_cut, carriers=_TWO_WAYS, routes=_FIRST_A),
+    History(rerouted_with_the_rest_of_an_applications_text, carriers=_TWO_WAYS, routes=_FIRST_A),
     History(cut_and_delivered, carriers=_PARTS_ONLY),
     History(cut_and_the_second_fails, carriers=_PARTS_ONLY),
     History(cut_and_one_is_open, carriers=_PARTS_ONLY),
@@ -361,6 +414,9 @@ HISTORIES_OF_ATTEMPTS: Final = (
     History(scheduled_and_replaced),
     History(transactions),
     History(transaction_that_is_cut, carriers=_PARTS_ONLY),
+    History(
+        transaction_of_which_the_first_part_is_refused, carriers=(carrier(message_payload=False, window=1),)
+    ),
     History(parts_of_one_text_take_one_way, carriers=(carrier("a"), carrier("b"))),
     History(handed_over, carriers=_TWO_WAYS, routes=_FIRST_A),
     History(answered_late_by_the_one_before, _RESENDS, _TWO_WAYS, _FIRST_A),

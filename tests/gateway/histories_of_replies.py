@@ -71,14 +71,14 @@ def hear(application: ApplicationPeer) -> list[DeliverSm]:
 def knowledge_of_replies(world: World) -> dict[str, Any]:
     """Which parts wait for which others, and what was learned of numbers."""
     waiting = {
-        (*msgspec.structs.astuple(key), total): (assembly.indexes, assembly.head.index, assembly.joined())
+        (*msgspec.structs.astuple(key), total): (
+            *(assembly.indexes, assembly.head.index, assembly.joined(), assembly.source, assembly.held),
+        )
         for (key, total), assembly in world.replies._reassembly._open.items()
     }
     return {
         "replies waiting": waiting,
-        "their PDUs": {
-            index: msgspec.structs.astuple(each) for index, each in world.replies._waiting.items()
-        },
+        "what they take": world.replies._reassembly._held,
         "opted out": sorted(world.directory.opt_outs.entries()),
         "learned": list(world.directory.unwritten),
     }

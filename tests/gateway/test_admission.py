@@ -506,13 +506,21 @@ def test_the_priority_flag_chooses_among_the_lanes_of_the_account(
 
 
 @pytest.mark.parametrize(
-    ("source", "lane"), [(b"12110", 0), (b"12110371", 0), (b"106391101", 3), (b"1211", None)]
+    ("prefix", "source", "lane"),
+    [
+        ("12110", b"12110", 0),
+        ("12110", b"12110371", 0),
+        ("12110", b"106391101", 3),
+        ("12110", b"1211", None),
+        ("1211", b"12110371", 0),
+        ("1211", b"1211", 3),
+    ],
 )
 def test_what_comes_from_the_alarm_number_is_an_emergency(
-    source: bytes, lane: int | None, sealer: Sealer
+    prefix: str, source: bytes, lane: int | None, sealer: Sealer
 ) -> None:
     """Whatever its priority, and whatever lanes its account has."""
-    world = World(sealer, accounts=(account(lanes=("bulk",), sources=("12110", "10639110")),))
+    world = World(sealer, accounts=(account(lanes=("bulk",), sources=(prefix, "10639110")),))
     application = world.application()
     answer = application.ask(submit_sm(MOBILE, source_addr=source))
     assert isinstance(answer, SubmitSmResp)

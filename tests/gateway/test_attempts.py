@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.attempts import RETRY_WAITS_S, Retry, retry_after_receipt, retry_after_refusal
+from gateway.config import RouteTable
 from gateway.message import DATAGRAM, FINAL, QUEUED, SENT, TRANSACTION, Group
 from gateway.outcomes import Action, Cause, Verdict
 from gateway.routes import Routes
@@ -22,8 +23,10 @@ from tests.gateway.world import MOBILE, MOBILE_2, START_US, World, account, carr
 LATER, OTHER, PARK, NEVER = Action.LATER, Action.OTHER_ROUTE, Action.PARK, Action.FINAL
 GATEWAY, ROUTE, PORTED, TERMINAL = Cause.GATEWAY, Cause.ROUTE, Cause.PORTED, Cause.TERMINAL
 NOW = 10.0
-CUT = Group(first=1, cut_into=3)
-OWN = Group()  # of parts that the application made
+# Texts of which this part alone has left, and of which another one has too; the gateway cut them, or their
+# application did.
+CUT, CUT_BEGUN = Group(first=1, cut_into=3, begun=1), Group(first=1, cut_into=3, begun=2)
+OWN, OWN_BEGUN = Group(begun=1), Group(begun=2)
 
 
 class Case(NamedTuple):
@@ -43,7 +46,7 @@ CASES = [
     Case(LATER, GATEWAY, None, None, {"postponed": 6}),
     Case(LATER, GATEWAY, ("a", 5.0), ("a", 5.0), {"expires_us": START_US + 5_000_001}),
     Case(LATER, GATEWAY, None, None, {"expires_us": START_US + 5_000_000}),
-    Case(LATER, GATEWAY, ("a", 5.0), ("a", 5.0), {"group": CUT}),
+    Case(LATER, GATEWAY, ("a", 5.0), ("a", 5.0), {"group": CUT_BEGUN}),
     Case(LATER, GATEWAY, None, None, {"mode": DATAGRAM}),
     Case(LATER, GATEWAY, None, None, {"mode": TRANSACTION}),
     Case(LATER, Cause.THROTTLED, ("a", 5.0), ("a", 5.0)),
@@ -54,7 +57,9 @@ CASES = [
     Case(OTHER, ROUTE, ("b", 0.0), ("b", 0.0)),
     Case(OTHER, PORTED, ("u", 0.0), ("u", 0.0)),
     Case(OTHER, ROUTE, None, None, {"rerouted": True}),
-    Case(OTHER, PORTED, None, None, {"group": CUT}),
+    Case(OTHER, PORTED, ("u", 0.0), ("u", 0.0), {"group": CUT}),
+    Case(OTHER, PORTED, None, None, {"group": CUT_BEGUN}),
+    Case(OTHER, ROUTE, None, None, {"group": OWN_BEGUN}),
     Case(OTHER, PORTED, ("u", 0.0), ("u", 0.0), {"group": OWN}),
     Case(OTHER, PORTED, None, None, {"units": 2}),  # u takes parts only
     Case(OTHER, Cause.POLICY, ("b", 0.0), None),
@@ -172,6 +177,33 @@ def test_a_receipt_that_reports_a_failure_may_lead_to_another_attempt(case: Fail
         assert (part.rerouted, part.postponed) == (case.again == "other", 1)
     else:
         assert [(each[0], each[1]) for each in reports] == [(message_id, MessageState.UNDELIVERABLE)]
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["", "and a restart"])
+@pytest.mark.parametrize(
+    ("stat", "learned"), [(b"MB:1049", ["unicom"]), (b"MB:1044", [])], ids=["ported", "no route"]
+)
+def test_a_number_is_ported_only_if_a_carrier_said_so(
+    stat: bytes, learned: list[str], restart: bool, sealer: Sealer
+) -> None:
+    """Though the account that stands by, and delivers, is one of another network."""
+    ways = RouteTable(network="mobile", carriers=("cmcc", "other"), weights=(1, 0))
+    start: dict[str, Any] = {"carriers": (carrier("cmcc"), carrier("other", "unicom")), "routes": (ways,)}
+    world = World(sealer, **start)
+    first, second = world.connect("cmcc"), world.connect("other")
+    world.application().submit(MOBILE)
+    first.take_one(b"17")
+    first.deliver(receipt(b"17", MOBILE, stat))
+    if restart:
+        world = World(sealer, **start, found=world.log.entries, now=world.loop.now)
+        world.restore()
+        second = world.connect("other")
+    for _ in range(2):
+        world.wait(0.0)
+    second.take_one(b"18")
+    second.deliver(receipt(b"18", MOBILE))
+    facts = [record for record in world.log.read() if isinstance(record, records.Ported)]
+    assert [fact.network for fact in facts] == learned
 
 
 def _fields(pdu: Any) -> dict[str, Any]:

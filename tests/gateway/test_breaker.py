@@ -62,6 +62,29 @@ def test_a_breaker_through_its_states(steps: list[Step]) -> None:
         assert breaker.open(at) is (state == "out of service"), at
 
 
+@pytest.mark.parametrize("decides", ["taken", "failed", "never heard of"])
+def test_of_one_that_is_half_open_a_single_message_decides(decides: str) -> None:
+    breaker = Breaker()
+    for _ in range(FAILURES_MAX):
+        breaker.led(0.0)
+        breaker.failed(0.0)
+    assert breaker.open(1.9)
+    assert not breaker.open(2.0)
+    breaker.led(2.0)
+    assert (breaker.open(2.0), breaker.state(2.0)) == (True, "trying again")
+    match decides:
+        case "taken":
+            breaker.succeeded()
+            assert (breaker.open(2.5), breaker.state(2.5)) == (False, "in service")
+        case "failed":
+            assert breaker.failed(2.5)
+            assert (breaker.open(6.4), breaker.state(6.4)) == (True, "out of service")
+            assert not breaker.open(6.5)
+        case _:
+            assert breaker.open(16.9)
+            assert not breaker.open(17.0)
+
+
 def test_it_is_never_open_for_longer_than_its_maximum() -> None:
     breaker, now = Breaker(), 0.0
     waits: list[float] = []

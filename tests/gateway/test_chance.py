@@ -117,7 +117,7 @@ class Play:
         carrier_id = b"%d" % self.ids if self.chance.random() < 0.9 else b""
         if not status and carrier_id:
             self.taken.append((place[0], carrier_id, request.destination_addr))
-            doubtful = any(part.doubtful for part in self.world.open_parts.open.values())
+            doubtful = any(part.doubts for part in self.world.open_parts.open.values())
             if self.chance.random() < 0.1 and not doubtful:  # which might be taken for its part
                 self._deliver(*self.taken[-1])  # before the response
         peer = self.peers.get(place)

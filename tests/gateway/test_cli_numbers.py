@@ -241,7 +241,9 @@ def test_one_number(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_fact_that_has_expired_is_not_shown(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keyring = Keyring(config.parent / "var/evidence/keys", read_master_key(config.parent / "secrets/master"))
     register = Register.open(config.parent / "var/numbers.db")
-    register.apply([PortedNumber(keyring.number_hash(b"13812345678"), "unicom", "MB:1049 of cmcc", 1, 2)], 3)
+    register.apply(
+        [PortedNumber(keyring.number_hash(b"13812345678"), "unicom", "delivered by cucc", 1, 2)], 3
+    )
     register.close()
     assert shown(config, capsys, "13812345678")["override"] is None
 

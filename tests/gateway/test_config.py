@@ -315,6 +315,18 @@ def test_a_file_that_is_not_utf_8(directory: Path) -> None:
     assert refused(directory, b'name = "\xff"') == "not UTF-8 at octet 8: save it as UTF-8"
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"a = 1" + b"0" * 5_000, "a number with too many digits: none needs more than 10"),
+        (b"a = " + b"[" * 3_000 + b"]" * 3_000, "nested too deeply: tables hold values and lists of them"),
+    ],
+    ids=["digits", "depth"],
+)
+def test_what_the_parser_of_toml_does_not_bear(content: bytes, reason: str, directory: Path) -> None:
+    assert refused(directory, content) == reason
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "gw.toml"
     with pytest.raises(ConfigError) as error:

@@ -70,6 +70,33 @@ def test_each_probe_that_fails_doubles_the_pause_up_to_half_a_minute(ends: str) 
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, PAUSE_MAX_S, PAUSE_MAX_S]
 
 
+def test_an_emergency_keeps_to_no_pace_but_those_behind_pay_for_it() -> None:
+    congestion = gone_on_at(10.0)
+    while congestion.take(1, 10.0):
+        pass
+    waits_s = congestion.wait_s(10.0)
+    assert (congestion.wait_s(10.0, urgent=True), congestion.take(4, 10.0, urgent=True)) == (0.0, True)
+    assert congestion.wait_s(10.0) == pytest.approx(waits_s + 4 / congestion.rate_per_s)
+
+
+def test_an_emergency_probes_before_the_pause_ends_but_a_quarter_of_a_second_after_the_last_probe() -> None:
+    congestion = throttled_at(10.0)
+    now = 10.0
+    for _ in range(4):
+        now += congestion.wait_s(now)
+        assert congestion.take(1, now)
+        congestion.throttled(1, now, now)
+    assert congestion.wait_s(now) == pytest.approx(1.6)
+    assert congestion.wait_s(now, urgent=True) == pytest.approx(0.25)
+    assert not congestion.take(1, now + 0.24, urgent=True)
+    assert not congestion.take(1, now + 0.25)
+    assert congestion.take(1, now + 0.25, urgent=True)
+    assert congestion.state == PROBING
+    assert not congestion.take(1, now + 0.25, urgent=True)  # one is enough to know
+    congestion.took(1, now + 0.25, now + 0.3)
+    assert congestion.state == LIMITED
+
+
 def test_answers_to_what_left_before_a_cut_cut_no_further() -> None:
     congestion = throttled_at(10.0, taken=75)
     for _ in range(50):

@@ -10,7 +10,7 @@ from gateway.account import Account
 from gateway.carrier import Carrier
 from gateway.correlation import Correlation, WaitingReceipt, receipt_in
 from gateway.message import DISPATCHED, FINAL, SENT, UNCERTAIN, Part
-from protocol.smpp.codes import MessageState, TlvTag
+from protocol.smpp.codes import CommandStatus, MessageState, TlvTag
 from protocol.smpp.pdu import DataSm, DataSmResp, DeliverSm
 from protocol.smpp.receipt import Receipt
 from storage import records
@@ -242,6 +242,78 @@ def test_receipts_that_came_before_the_cut_explain_it_if_they_can(
     peer.cut()
     assert world.part(message_id).state == expected
     assert matches(world) == how
+
+
+class Attempts(NamedTuple):
+    """Receipts for one part of which two attempts were made: (id, stat)."""
+
+    receipts: list[tuple[bytes, bytes]]
+    state: int
+    reports: list[int] = []  # noqa: RUF012 - a row of a table, which nobody changes
+    waiting: int = 0
+    second: bytes | None = None  # how the second attempt was answered; None: not at all
+
+
+FAILED, LATER = (b"17", b"UNDELIV"), (b"18", b"DELIVRD")
+UNDELIVERABLE = int(MessageState.UNDELIVERABLE)
+ATTEMPTS = {
+    "one fails": Attempts([FAILED], UNCERTAIN, waiting=1),
+    "one fails, and says so twice": Attempts([FAILED, FAILED], UNCERTAIN, waiting=2),
+    "both fail": Attempts([FAILED, (b"18", b"UNDELIV")], UNCERTAIN, waiting=2),
+    "one is on its way": Attempts([(b"17", b"ENROUTE")], UNCERTAIN, waiting=1),
+    "one is delivered": Attempts([LATER], FINAL, [DELIVERED]),
+    "one fails, the other is delivered": Attempts([FAILED, LATER], FINAL, [DELIVERED], waiting=1),
+    "one is delivered, the other fails": Attempts([LATER, FAILED], FINAL, [DELIVERED], waiting=1),
+    "the second was taken without an id, and one fails": Attempts([FAILED], SENT, waiting=1, second=b""),
+    "the second was taken without an id, and one is delivered": Attempts(
+        [FAILED, LATER], FINAL, [DELIVERED], waiting=1, second=b""
+    ),
+    "the second was taken, and the first fails": Attempts([FAILED], SENT, waiting=1, second=b"18"),
+    "the second was taken, and fails": Attempts([FAILED], FINAL, [UNDELIVERABLE], second=b"17"),
+}
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["after the cut", "before it"])
+@pytest.mark.parametrize("case", ATTEMPTS.values(), ids=ATTEMPTS)
+def test_of_two_attempts_in_doubt_only_a_delivery_tells_the_fate(
+    case: Attempts, early: bool, world: World
+) -> None:
+    """Also when all is looked through again."""
+    peer, (message_id,) = uncertain_to(world, MOBILE)
+    part = world.part(message_id)
+    world.pipeline.resend([part], "zhang", "asked by the sender")
+    world.settle()
+    (request,) = peer.taken()
+    if early:
+        for carrier_id, stat in case.receipts:
+            peer.deliver(receipt(carrier_id, MOBILE, stat))
+        assert part.state == DISPATCHED
+    if case.second is not None:
+        peer.answer(request, case.second)
+    peer.cut()
+    if not early:
+        peer = world.connect()
+        for carrier_id, stat in case.receipts:
+            peer.deliver(receipt(carrier_id, MOBILE, stat))
+    application = world.application()
+    for _ in range(2):
+        assert part.state == case.state
+        assert world.dispatch.carriers["cmcc"].correlation.waiting == case.waiting
+        world.wait(600.0)
+    assert [state for _, state, _ in application.reports()] == case.reports
+
+
+def test_a_failure_is_of_the_attempt_that_was_not_refused(world: World) -> None:
+    peer, application = world.connect(), world.application()
+    message_id = application.submit(MOBILE)
+    (first,) = peer.taken()
+    world.wait(10.0)
+    world.pipeline.resend([world.part(message_id)], "zhang", "asked by the sender")
+    world.settle()
+    world.wait(10.0)
+    peer.answer(first, command_status=CommandStatus.ESME_RINVDSTADR)
+    peer.deliver(receipt(b"17", MOBILE, b"UNDELIV"))
+    assert application.reports() == [(message_id, UNDELIVERABLE, b"000")]
 
 
 def test_a_part_taken_without_an_id_is_found_by_its_number(world: World) -> None:

@@ -57,7 +57,7 @@ def test_of_two_accounts_at_a_network_the_bound_one_with_the_shorter_queue_is_ch
 
 
 def test_the_windows_of_all_links_are_filled_evenly(sealer: Sealer) -> None:
-    world = World(sealer, carriers=(carrier(sessions=2, window=3),))
+    world = World(sealer, carriers=(carrier(sessions=2, window=4),))
     links = world.connect(index=0), world.connect(index=1)
     submit_many(world, 8)
     assert taken(*links) == [[b"0", b"1", b"2"], [b"3", b"4", b"5"]]
@@ -132,15 +132,18 @@ class ScriptedController:
         self.limited = limited
         self.tokens = tokens
         self.waits_s = wait_s  # for the next part, once the tokens are used up
+        self.asked_urgent: bool | None = None  # whether the last question was for an emergency
         self.told: list[tuple[object, ...]] = []
 
-    def take(self, parts: int, now: float) -> bool:
+    def take(self, parts: int, now: float, *, urgent: bool = False) -> bool:
+        self.asked_urgent = urgent
         if self.tokens < parts:
             return False
         self.tokens -= parts
         return True
 
-    def wait_s(self, now: float) -> float:
+    def wait_s(self, now: float, *, urgent: bool = False) -> float:
+        self.asked_urgent = urgent
         return 0.0 if self.tokens else self.waits_s
 
     def took(self, parts: int, dispatched: float, now: float) -> None:
@@ -272,7 +275,8 @@ class Wake(NamedTuple):
     second: tuple[int, ScriptedController]
     lane: int
     wake_s: float | None
-    level: float = 20.0  # of the bucket: 20 a second, of which one is for the first lane
+    level: float = 20.0  # of the bucket: 20 a second
+    urgent_level: float = 0.0  # of what the first lane has beside it: one a second
 
 
 def _free() -> ScriptedController:
@@ -298,10 +302,12 @@ WAKES = {
     "one probes, one pauses": Wake((5, _pauses(inf)), (5, _pauses(3.0)), 2, 3.0),
     "one pauses, one may": Wake((5, _pauses(1.0)), (5, _free()), 2, 0.0),
     "none is limited any more": Wake((5, _was_limited(1.0)), (0, _free()), 2, 0.0),
-    "the rate": Wake((5, _free()), (5, _free()), 2, 0.1, 0.0),
+    "the rate": Wake((5, _free()), (5, _free()), 2, 0.05, 0.0),
     "the rate, for what is first": Wake((5, _free()), (5, _free()), 0, 0.05, 0.0),
-    "the rate, up to the reserve": Wake((5, _free()), (5, _free()), 3, 0.05, 1.0),
-    "the rate lasts longer than the pause": Wake((5, _pauses(0.05)), (0, _free()), 2, 0.1, 0.0),
+    "the share of the rate, for what is first": Wake((5, _free()), (5, _free()), 0, 0.25, -4.0, 0.75),
+    "which the others do not have": Wake((5, _free()), (5, _free()), 3, 0.25, -4.0, 1.0),
+    "and which is there whatever the others used up": Wake((5, _free()), (5, _free()), 0, 0.0, -254.0, 1.0),
+    "the rate lasts longer than the pause": Wake((5, _pauses(0.05)), (0, _free()), 2, 0.1, -1.0),
     "the pause lasts longer than the rate": Wake((5, _pauses(0.5)), (0, _free()), 2, 0.5, 0.0),
 }
 
@@ -311,12 +317,14 @@ def test_a_queue_is_looked_at_again_when_it_may_go_on(case: Wake) -> None:
     owner = standing("a", links=2, rate_per_s=20, burst=20, window=10)
     for link, (slots, controller) in zip(links_of(owner), (case.first, case.second), strict=True):
         link.slots, link.congestion = slots, controller
-    owner.bucket._level = case.level
+    owner.bucket._level, owner.urgent._level = case.level, case.urgent_level
     dispatch = Dispatch([owner])
     assert dispatch.next_wake_s(0.0) is None
     owner.queues.append(waiting(1, case.lane, owner))
     wake_s = dispatch.next_wake_s(0.0)
     assert wake_s == (None if case.wake_s is None else pytest.approx(case.wake_s))
+    for controller in (case.first[1], case.second[1]):
+        assert controller.asked_urgent in (None, case.lane == 0)
     # And then it goes on, or what it waited for is not what it is looked at for.
     left = dispatch.fill(0.0, 0, _never)
     assert bool(left) == (case.wake_s == 0.0)
@@ -380,11 +388,11 @@ def test_a_silent_link_gets_nothing_while_another_one_speaks() -> None:
     silent, speaking = links_of(owner)
     silent.silent = True
     speaking.slots = 2
-    assert owner.freest_link(0, 0.0) is owner.links[1]
+    assert owner.freest_link(0.0, urgent=True) is owner.links[1]
     speaking.slots = 0
-    assert owner.freest_link(0, 0.0) is None
+    assert owner.freest_link(0.0, urgent=True) is None
     speaking.can_send = False
-    assert owner.freest_link(0, 0.0) is owner.links[0]  # it is all there is
+    assert owner.freest_link(0.0, urgent=True) is owner.links[0]  # it is all there is
 
 
 # -- lanes -------------------------------------------------------------------------------------------------
@@ -424,20 +432,55 @@ def test_a_slot_of_each_window_is_kept_for_emergencies(sealer: Sealer) -> None:
     assert sum(map(len, taken(*links))) == 1
 
 
-def test_a_share_of_the_rate_is_kept_for_emergencies(sealer: Sealer) -> None:
+def test_emergencies_have_a_share_of_the_rate_for_which_the_others_pay(sealer: Sealer) -> None:
     world = World(sealer, accounts=(FOUR_LANES,), carriers=(carrier(rate_per_s=20, window=100),))
     peer, application = world.connect(), world.application()
     say(world, application, *((b"%d" % number, BULK) for number in range(30)))
-    assert len(peer.taken()) == 19
+    assert len(peer.taken()) == 20
     assert world.loop.next_timer == pytest.approx(START_S + 0.05)
     say(world, application, (b"e1", EMERGENCY))
     assert taken(peer) == [[b"e1"]]
     say(world, application, (b"e2", EMERGENCY))
     assert taken(peer) == [[]]
-    world.loop.now += 0.05
+    world.loop.now += 0.1  # two parts' worth, of which the first is owed for e1
     world.turns.schedule()
     world.settle()
     assert taken(peer) == [[b"e2"]]  # before all bulk
+    assert world.loop.next_timer == pytest.approx(START_S + 0.15)
+    world.loop.now += 0.05
+    world.settle()
+    assert taken(peer) == [[b"20"]]
+
+
+def test_an_emergency_does_not_wait_until_a_message_of_255_parts_is_paid(sealer: Sealer) -> None:
+    world = World(sealer, accounts=(FOUR_LANES,), carriers=(carrier(rate_per_s=20, burst=1, window=400),))
+    peer, application = world.connect(), world.application()
+    owner = world.dispatch.carriers["cmcc"]
+    owner.bucket.owe(255, world.loop.now)
+    say(world, application, (b"b", BULK), (b"e", EMERGENCY))
+    assert taken(peer) == [[b"e"]]
+
+
+def test_an_emergency_probes_a_link_that_pauses(sealer: Sealer) -> None:
+    """It needs not wait for the end of the pause; its answer tells whether the others may go on."""
+    world = World(sealer, accounts=(FOUR_LANES,))
+    peer, application = world.connect(), world.application()
+    (link,) = world.dispatch.carriers["cmcc"].links
+    now = world.loop.now
+    for _ in range(6):  # it pauses for longer than a second by now
+        link.congestion.throttled(1, now, now)
+        now = link.congestion._paused_until
+        assert link.congestion.take(1, now)
+    link.congestion.throttled(1, now, now)
+    world.loop.now = now + 0.3
+    assert link.congestion.wait_s(world.loop.now) > 1.0
+    say(world, application, (b"b", BULK))
+    assert taken(peer) == [[]]
+    say(world, application, (b"e1", EMERGENCY), (b"e2", EMERGENCY))
+    (probe,) = peer.taken()
+    assert probe.short_message == b"e1"
+    peer.answer(probe, b"17")
+    assert b"e2" in taken(peer)[0]
 
 
 def test_an_emergency_overtakes_a_hundred_thousand_that_wait(sealer: Sealer) -> None:
@@ -447,8 +490,6 @@ def test_an_emergency_overtakes_a_hundred_thousand_that_wait(sealer: Sealer) -> 
     for number in range(100_000):
         owner.queues.append(waiting(number, 3, owner))
     world.hold("cmcc", 0.0)
-    world.loop.now += 0.05
-    world.settle()
     say(world, application, (b"e1", EMERGENCY))
     assert taken(peer) == [[b"e1"]]
 

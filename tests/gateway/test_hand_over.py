@@ -11,6 +11,7 @@ from gateway import detours
 from gateway.config import RouteTable
 from gateway.downstream import SILENT_S
 from gateway.message import FINAL, QUEUED, SENT, UNCERTAIN
+from gateway.routes import Routes
 from gateway.upkeep import HAND_OVER_AFTER_S
 from protocol.smpp.codes import CommandStatus, MessageState
 from protocol.smpp.pdu import SubmitSm
@@ -147,6 +148,8 @@ def test_what_moves_stands_by_its_age_among_what_waits_there(
     scene = Scene(sealer, routes=(), accounts=(account(lanes=("interactive", "bulk")),))
     scene.world.hold("b", 100.0)
     messages = numbered(range(12))
+    for number, message in enumerate(messages):
+        message.destination_addr = b"138001380%02d" % number  # what goes to one number waits at one account
     for message in messages[::4]:
         message.priority_flag = 2
     scene.say(*messages)
@@ -417,6 +420,19 @@ def test_what_nobody_else_can_take_ends(sealer: Sealer) -> None:
     reroute(scene.world)
     assert scene.application.reports() == [(long, MessageState.UNDELIVERABLE, b"000")]
     assert (scene.texts(), scene.world.part(short).carrier.name) == ([[], [b"hello"]], "b")
+
+
+def test_a_text_has_a_carrier_even_if_nobody_can_take_it(sealer: Sealer) -> None:
+    """Others of its parts may be looked at, wherever they wait."""
+    scene = Scene(sealer)
+    scene.world.hold("a", 100.0)
+    scene.say(own_part(1, 3))
+    gone = scene.world.dispatch.carriers["a"]
+    (part,) = gone.queues
+    scene.world.admission.routes = Routes({}, (), "mobile")
+    reroute(scene.world)
+    assert part.group is not None
+    assert (part.state, part.group.carrier) == (FINAL, gone)
 
 
 def test_what_is_uncertain_at_a_carrier_that_has_left_stays_so(sealer: Sealer) -> None:

@@ -9,7 +9,7 @@ from gateway.lanes import (
     SHARES,
     LaneQueues,
     lanes_by_priority,
-    rate_reserve,
+    urgent_share,
     window_reserve,
 )
 from gateway.message import DISPATCHED, FINAL, Part
@@ -40,15 +40,15 @@ def test_the_lane_of_a_priority_is_the_most_urgent_that_may_be_had(
 
 
 @pytest.mark.parametrize(
-    ("window", "slots"), [(1, 0), (3, 0), (4, 1), (16, 1), (31, 1), (32, 2), (100, 6), (10_000, 625)]
+    ("window", "slots"), [(1, 0), (2, 1), (3, 1), (16, 1), (31, 1), (32, 2), (100, 6), (10_000, 625)]
 )
 def test_slots_of_a_window_that_are_kept(window: int, slots: int) -> None:
     assert window_reserve(window) == slots
 
 
-@pytest.mark.parametrize(("burst", "tokens"), [(1, 0.0), (19, 0.0), (20, 1.0), (200, 10.0), (999, 49.0)])
-def test_tokens_of_a_burst_that_are_kept(burst: int, tokens: float) -> None:
-    assert rate_reserve(burst) == tokens
+@pytest.mark.parametrize(("of", "share"), [(1, 0.5), (10, 0.5), (20, 1.0), (200, 10.0), (999, 49.95)])
+def test_what_emergencies_have_of_a_rate_for_themselves(of: int, share: float) -> None:
+    assert urgent_share(of) == share
 
 
 def test_the_later_a_lane_the_less_it_may_use_up() -> None:
@@ -102,13 +102,25 @@ def test_a_window_that_is_refused_answer_by_answer_keeps_its_order() -> None:
     assert numbers(queues) == [2, 3, 4, 5, 6, 7]
 
 
-def test_a_part_is_taken_out_wherever_it_stands() -> None:
+def test_a_part_that_leaves_from_the_middle_has_its_place_again_when_it_comes_back() -> None:
     parts = [waiting(number) for number in range(4)]
     queues = filled(*parts)
-    queues.remove(parts[2])
-    queues.remove(parts[2])
-    queues.remove(waiting(1))  # another one with the same number
-    assert numbers(queues) == [0, 1, 3]
+    queues.leave(parts[2])
+    assert (numbers(queues), queues.waits(parts[2])) == ([0, 1, 3], False)
+    assert (queues.come_back(parts[2]), queues.come_back(parts[2])) == (True, False)
+    assert numbers(queues) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("way", ["as the first", "with all that are dead"])
+def test_a_part_that_left_and_is_dropped_stands_nowhere(way: str) -> None:
+    parts = [waiting(number) for number in range(3)]
+    queues = filled(*parts)
+    queues.leave(parts[0])
+    if way == "as the first":
+        queues.drop_first(queues.lanes[NOTICE])
+    else:
+        queues.drop_dead()
+    assert (numbers(queues), queues.strays, queues.come_back(parts[0])) == ([1, 2], set(), False)
 
 
 def test_what_ended_or_left_meanwhile_is_dropped() -> None:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway import long_texts
+from gateway.config import RouteTable
 from gateway.long_texts import TOGETHER_S, LongTexts, can_be_cut, cut
-from gateway.message import SENT
+from gateway.message import FINAL, SENT, Group, Part
 from protocol.alphabet import Alphabet
 from protocol.smpp.codec import decode
 from protocol.smpp.codes import CommandStatus, TlvTag
@@ -20,7 +21,8 @@ from storage import records
 from storage.seal import Sealer
 from tests.gateway.histories_of_attempts import LONG, PAYLOAD, UCS_2, UDHI
 from tests.gateway.peers import SOURCE, receipt, submit_sm
-from tests.gateway.world import MOBILE, MOBILE_2, World, carrier
+from tests.gateway.waiting import standing
+from tests.gateway.world import MOBILE, MOBILE_2, World, account, carrier
 
 SAR_REFERENCE = int(TlvTag.SAR_MSG_REF_NUM)
 CHARACTER = b"\x4f\x60"
@@ -57,7 +59,7 @@ def test_parts_with_one_reference_belong_together_for_a_while(
     first: tuple[str, SubmitSm, bytes, float], second: tuple[str, SubmitSm, bytes, float], together: bool
 ) -> None:
     texts = LongTexts()
-    group, other = texts.group_of(*first), texts.group_of(*second)
+    (group, _), (other, _) = texts.group_of(*first), texts.group_of(*second)
     assert group is not None
     assert other is not None
     assert (group is other) is together
@@ -80,14 +82,131 @@ def test_after_a_restart_the_rest_of_a_text_takes_the_way_of_its_beginning(seale
     assert {name: len(peer.taken()) for name, peer in peers.items()} == {"a": 0, "b": 0, way: 2}
 
 
-def test_a_text_on_its_way_to_a_carrier_that_leaves_goes_on_by_another(sealer: Sealer) -> None:
-    world = World(sealer, carriers=(carrier("a"), carrier("b")))
-    group = world.admission.long_texts.group_of("hukou", headed(1), MOBILE, world.turns.now)
+def test_after_a_restart_the_rest_of_a_text_goes_where_a_part_of_it_was_sent_instead(sealer: Sealer) -> None:
+    """The first part has its time still; the second has left, and its carrier had no way."""
+    ways = RouteTable(network="mobile", carriers=("a", "b"), weights=(1, 0))
+    carriers = carrier("a"), carrier("b")
+    before = World(sealer, carriers=carriers, routes=(ways,))
+    first, second, application = before.connect("a"), before.connect("b"), before.application()
+    application.ask(headed(1, total=2, schedule_delivery_time=b"000000010000000R"))
+    application.ask(headed(2, total=2))
+    first.take_one(b"17")
+    first.deliver(receipt(b"17", MOBILE, b"MB:1044"))
+    for _ in range(2):
+        before.wait(0.0)
+    second.take_one(b"18")
+    after = World(sealer, carriers=carriers, routes=(ways,), found=before.log.entries, now=before.loop.now)
+    after.restore()
+    after.wait(3_600.0)
+    peers = after.connect("a"), after.connect("b")
+    assert [len(peer.taken()) for peer in peers] == [0, 1]
+
+
+def test_after_a_restart_each_text_has_its_own_parts(sealer: Sealer) -> None:
+    """Though they have one reference, and of each the first part is final and the second one open."""
+    before = World(sealer)
+    peer, application = before.connect(), before.application()
+    for text in range(2):
+        for sequence in (1, 2):
+            application.ask(headed(sequence, total=2))
+        for number, request in enumerate(peer.taken()):
+            peer.answer(request, b"%d%d" % (text, number))
+        peer.deliver(receipt(b"%d0" % text, MOBILE))
+    after = World(sealer, found=before.log.entries)
+    after.restore()
+    parts = sorted((*after.open_parts.open.values(), *after.open_parts._finished.values()), key=_number)
+    first, second = parts[0].group, parts[2].group
+    assert [part.state for part in parts] == [FINAL, SENT, FINAL, SENT]
+    assert [part.group for part in parts] == [first, first, second, second]
+    assert first is not second
+
+
+def _number(part: Part) -> int:
+    return part.number
+
+
+@pytest.mark.parametrize(("leaves", "stays"), [("b", True), ("a", False)])
+def test_of_a_text_whose_carrier_leaves_only_what_comes_then_is_led_anew(
+    leaves: str, stays: bool, sealer: Sealer
+) -> None:
+    """The parts that wait know the group, and by its carrier where they are looked for."""
+    a, b = standing("a"), standing("b")
+    texts = LongTexts()
+    group, _ = texts.group_of("hukou", headed(1), MOBILE, 0.0)
     assert group is not None
-    for name, stays in (("b", True), ("a", False)):
-        group.carrier = way = world.dispatch.carriers["a"]
-        world.admission.long_texts.forget(world.dispatch.carriers[name])
-        assert (group.carrier is way) is stays
+    group.carrier = a
+    texts.forget({"a": a, "b": b}[leaves])
+    later, _ = texts.group_of("hukou", headed(2), MOBILE, 0.0)
+    assert (later is group, group.carrier) == (stays, a)
+
+
+class Coming(NamedTuple):
+    """Sequence numbers of parts of three with one reference, in order, each with the number of the text that
+    it is taken for; and whether a carrier that is in service is kept from one text to the next."""
+
+    parts: tuple[int, ...]
+    texts: tuple[int, ...]
+    kept: bool = False
+    refused: tuple[int, ...] = ()  # places in ``parts``: these are not accepted
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Coming((1, 2, 3), (0, 0, 0)),
+        Coming((1, 2, 3, 1, 2, 3, 1), (0, 0, 0, 1, 1, 1, 2)),
+        Coming((3, 1, 2, 2, 1, 3), (0, 0, 0, 1, 1, 1)),
+        # Said again when the answer was lost: the rest must follow the first way.
+        Coming((1, 2, 2, 3), (0, 0, 1, 1), kept=True),
+        Coming((1, 1, 1), (0, 1, 2), kept=True),
+        Coming((1, 2, 2, 3), (0, 0, 0, 0), refused=(1,)),
+    ],
+)
+@pytest.mark.parametrize("in_service", [True, False])
+def test_a_part_that_came_before_is_of_the_next_text(case: Coming, in_service: bool) -> None:
+    """Some applications have one reference for all their texts: these must not follow the first for ever."""
+    way = standing("a", links=int(in_service))
+    texts = LongTexts()
+    groups: list[Group] = []
+    for place, sequence in enumerate(case.parts):
+        group, bit = texts.group_of("hukou", headed(sequence), MOBILE, 0.0)
+        assert group is not None
+        assert bit == 1 << sequence
+        if group not in groups:
+            assert group.carrier is (way if groups and case.kept and in_service else None)
+            groups.append(group)
+            group.carrier = way
+        assert groups.index(group) == case.texts[place]
+        if place not in case.refused:
+            group.came |= bit
+
+
+def test_a_text_does_not_go_to_the_dark_carrier_of_the_last_one(sealer: Sealer) -> None:
+    """Its application gives all its texts one reference, and writes before ten minutes are over."""
+    way = RouteTable(network="mobile", carriers=("a", "b"), weights=(1, 0))
+    world = World(sealer, carriers=(carrier("a"), carrier("b")), routes=(way,))
+    first, second, application = world.connect("a"), world.connect("b"), world.application()
+    for sequence in (1, 2):
+        application.ask(headed(sequence, total=2))
+    assert len(first.taken()) == 2
+    first.cut()
+    for _ in range(2):
+        world.wait(TOGETHER_S - 1.0)
+        for sequence in (1, 2):
+            application.ask(headed(sequence, total=2))
+        assert len(second.taken()) == 2
+
+
+def test_a_part_that_is_refused_and_comes_again_takes_the_way_of_its_text(sealer: Sealer) -> None:
+    world = World(sealer, carriers=(carrier("a"), carrier("b")), accounts=(account(rate_per_s=1, burst=2),))
+    peers, application = (world.connect("a"), world.connect("b")), world.application()
+    statuses = []
+    for sequence in (1, 2, 3, 3):
+        statuses.append(application.ask(headed(sequence)).command_status)
+        if statuses[-1]:
+            world.wait(1.0)
+    assert statuses == [0, 0, CommandStatus.ESME_RTHROTTLED, 0]
+    assert sorted(len(peer.taken()) for peer in peers) == [0, 3]
 
 
 @pytest.mark.parametrize(
@@ -102,17 +221,17 @@ def test_a_text_on_its_way_to_a_carrier_that_leaves_goes_on_by_another(sealer: S
     ],
 )
 def test_what_names_no_other_part_stands_alone(pdu: SubmitSm) -> None:
-    assert LongTexts().group_of("hukou", pdu, MOBILE, 0.0) is None
+    assert LongTexts().group_of("hukou", pdu, MOBILE, 0.0) == (None, 0)
 
 
 def test_the_text_that_is_longest_unheard_of_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_texts, "TEXTS_MAX", 2)
     texts = LongTexts()
-    one, two = (texts.group_of("hukou", headed(1, reference=each), MOBILE, 0.0) for each in (1, 2))
-    assert texts.group_of("hukou", headed(2, reference=1), MOBILE, 0.0) is one
+    one, two = (texts.group_of("hukou", headed(1, reference=each), MOBILE, 0.0)[0] for each in (1, 2))
+    assert texts.group_of("hukou", headed(2, reference=1), MOBILE, 0.0)[0] is one
     texts.group_of("hukou", headed(1, reference=3), MOBILE, 0.0)
-    assert texts.group_of("hukou", headed(3, reference=1), MOBILE, 0.0) is one
-    assert texts.group_of("hukou", headed(2, reference=2), MOBILE, 0.0) is not two
+    assert texts.group_of("hukou", headed(3, reference=1), MOBILE, 0.0)[0] is one
+    assert texts.group_of("hukou", headed(2, reference=2), MOBILE, 0.0)[0] is not two
 
 
 # -- how one is cut ----------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def keeping(path: Path) -> Iterator[Keeping]:
 
 
 def ported(number_hash: bytes, network: str = "telecom", time_us: int = START_US) -> records.Ported:
-    return records.Ported(time_us, number_hash, network, "MB:1049 of cmcc", 0)
+    return records.Ported(time_us, number_hash, network, "delivered by cucc", 0)
 
 
 def opted(number_hash: bytes, *, out: bool = True) -> records.OptedOut:
@@ -142,7 +142,7 @@ def test_facts_are_written_when_they_are_durable_and_stay_listed_until_then(keep
     assert [index for index, _ in keeping.directory.unwritten] == [3]
     assert keeping.keeper.applied_index == 2
     told = (
-        [PortedNumber(LI, "telecom", "MB:1049 of cmcc", START_US, 0)],
+        [PortedNumber(LI, "telecom", "delivered by cucc", START_US, 0)],
         [OptedOut(WANG, "hukou", START_US, 2)],
     )
     assert keeping.written() == (2, *told)
@@ -329,6 +329,69 @@ def test_what_cannot_be_written_now_is_written_later(keeping: Keeping) -> None:
     keeping.tick()
     keeping.finish()
     assert (keeping.directory.unwritten, keeping.written()[0]) == ([], 1)
+
+
+def locked_out(keeping: Keeping) -> Locked:
+    """The register has just failed for the first time."""
+    locked = Locked(keeping.keeper._register)
+    keeping.keeper._register = cast(Register, locked)
+    keeping.learn(opted(LI))
+    keeping.durable()
+    keeping.tick()
+    keeping.finish()
+    return locked
+
+
+def test_what_is_said_again_and_again_is_kept_once_while_it_cannot_be_written(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is durable: the last word may be lost, and then the one before it counts."""
+    keeping.keeper._condense_at = 5
+    locked = locked_out(keeping)
+    for record in (ported(LI), opted(WANG), opted(LI, out=False), ported(LI, "unicom"), opted(LI)):
+        keeping.learn(record)
+    keeping.durable()
+    keeping.learn(opted(WANG, out=False))  # 7
+    keeping.tick()
+    keeping.finish()
+    assert [index for index, _ in keeping.directory.unwritten] == [3, 5, 6, 7]
+    known = keeping.again()  # the last one was not durable
+    assert known.known() == ({LI: "unicom"}, [(LI, "hukou", 6), (WANG, "hukou", 3)])
+    known.keeper.close()
+    keeping.keeper._register = Register.open(keeping.path)
+    keeping.tick()
+    keeping.finish()
+    assert keeping.written()[0] == 6
+    assert [(fact.number_hash, fact.record) for fact in keeping.written()[2]] == [(LI, 6), (WANG, 3)]
+    assert [index for index, _ in keeping.directory.unwritten] == [7]
+    assert locked.held
+
+
+def test_a_register_that_stays_locked_is_left_to_the_next_start(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "UNWRITTEN_MAX", 3)
+    keeping.keeper._condense_at = 1
+    locked = locked_out(keeping)
+    for number in range(4):
+        keeping.learn(opted(bytes([number]) * 16))
+    keeping.durable()
+    with capture_logs() as said:
+        keeping.tick()
+    assert [line["event"] for line in said] == ["the register of numbers is left alone until the next start"]
+    locked.held = False
+    keeping.learn(opted(ZHAO))
+    keeping.durable()
+    keeping.keeper.reload(START_US)
+    assert (keeping.thread.jobs, keeping.directory.unwritten, keeping.written()[0]) == (deque(), [], 0)
+    known = keeping.known()
+    assert len(known[1]) == 6
+    found = keeping.again()
+    assert (found.known(), found.keeper.applied_index) == (known, 0)
+    found.tick()
+    found.finish()
+    assert found.written()[0] == 6
+    found.keeper.close()
 
 
 def test_what_cannot_be_read_now_is_read_later(keeping: Keeping, path: Path) -> None:

@@ -57,7 +57,7 @@ def finished(parts: OpenParts, part: Part) -> None:
 
 
 def postponed(parts: OpenParts, part: Part) -> None:
-    parts.postponed(part, part.carrier)
+    parts.postponed(part, part.carrier, ported=False)
 
 
 def restocked(parts: OpenParts, part: Part) -> None:
@@ -266,14 +266,27 @@ def test_a_part_is_rerouted_with_its_text_and_its_ids_stay_where_they_were() -> 
     parts.add(part)
     dispatched(parts, part)
     sent(parts, part)
-    assert part.group.begun
-    parts.postponed(part, a)
+    assert part.group.begun == 1
+    parts.postponed(part, a, ported=False)
     assert (part.rerouted, part.postponed, part.earlier_ids) == (False, 1, ((a, b"17"),))
-    parts.postponed(part, b)
+    parts.postponed(part, b, ported=False)
     assert (part.rerouted, part.postponed, part.carrier_id) == (True, 2, b"")
     assert (part.carrier, part.group.carrier, part.earlier_ids) == (b, b, ((a, b"17"),))
     assert a.correlation.find(Receipt(b"17"), (MOBILE,)) == (part, "exact")
     assert len(b.correlation) == 0
+
+
+def test_a_text_knows_how_many_of_its_parts_have_left() -> None:
+    """However often each did."""
+    parts, group = OpenParts(), Group()
+    for number in (4, 5):
+        part = new_part(number)
+        part.group = group
+        parts.add(part)
+        dispatched(parts, part)
+        requeued(parts, part)
+        dispatched(parts, part)
+    assert group.begun == 2
 
 
 def test_a_restart_needs_a_text_from_its_first_part_on() -> None:

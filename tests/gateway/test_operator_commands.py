@@ -9,19 +9,24 @@ from typing import Any
 
 import pytest
 
+from gateway import instruments
 from gateway.control import CommandError
 from gateway.downstream import IN_FLIGHT_S
 from gateway.message import FINAL, QUEUED, UNCERTAIN
+from gateway.metrics import Metrics
+from gateway.portability import table_of
 from gateway.upkeep import HAND_OVER_AFTER_S
 from gateway.upstream import LAST_ANSWERS_S, LAST_REPORTS_S, RESPONSE_S
 from protocol.smpp.codes import CommandStatus, MessageState
 from protocol.smpp.operations import BindState
 from protocol.smpp.pdu import DeliverSm, SubmitSmResp, Unbind
 from storage import records
+from storage.register import PortedNumber
 from storage.seal import Sealer
 from tests.gateway.office import Office, opened
 from tests.gateway.peers import ApplicationPeer, CarrierPeer, receipt, submit_sm
-from tests.gateway.world import MOBILE, MOBILE_2
+from tests.gateway.test_metrics import read_back
+from tests.gateway.world import MOBILE, MOBILE_2, START_US
 
 ROK = CommandStatus.ESME_ROK
 RSYSERR = CommandStatus.ESME_RSYSERR
@@ -131,6 +136,7 @@ async def test_the_status_counts_what_there_is(desk: Desk) -> None:
     status = await desk.ask("status")
     assert (status["open_parts"], status["uncertain_parts"], status["draining"]) == (2, 2, False)
     assert status["evidence_records"] == len(desk.world.log.entries)
+    assert (status["ported_left_out"], status["opt_outs_closed"]) == (0, [])
     assert status["accounts"]["hukou"] == {
         "sessions": 1,
         "draining": False,
@@ -144,6 +150,22 @@ async def test_the_status_counts_what_there_is(desk: Desk) -> None:
         ("cmcc#1", "down"),
         ("cucc#0", "bound"),
     ]
+
+
+async def test_the_status_says_which_tables_of_numbers_are_full(desk: Desk) -> None:
+    directory, metrics = desk.world.directory, Metrics()
+    learned = PortedNumber(bytes(16), "unicom", "import", START_US, 0)
+    directory.portability.load(table_of([learned, learned], 1, START_US))
+    directory.opt_outs._entries_max = 0
+    for account in ("jiaoguan", "hukou", "hukou"):
+        directory.opt_outs.note(bytes(16), account, True, 1)
+    status = await desk.ask("status")
+    assert (status["ported_left_out"], status["opt_outs_closed"]) == (1, ["hukou", "jiaoguan"])
+    instruments._numbers(metrics, directory)
+    assert read_back(metrics)[1] == {
+        ("jingxin_ported_left_out", frozenset()): 1.0,
+        ("jingxin_opt_outs_closed", frozenset()): 2.0,
+    }
 
 
 WAYS = [

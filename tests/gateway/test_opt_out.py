@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.opt_out import OPT_IN_WORDS, OPT_OUT_WORDS, OptOuts, OptOutWords, is_alarm
 
@@ -143,6 +144,14 @@ def test_a_script_of_opt_outs() -> None:
             for name in ("oa", "hukou", "jiaoguan"):
                 expected = (subscriber, name) in known or name == closed
                 assert opt_outs.is_out(subscriber, name) is expected, index
+
+
+def test_an_account_that_is_closed_is_said_once() -> None:
+    opt_outs = OptOuts(entries_max=1)
+    with capture_logs() as said:
+        for index, account in enumerate(("oa", "hukou", "hukou", "oa"), 1):
+            opt_outs.note(bytes([index]) * 16, account, True, index)
+    assert [(line["log_level"], line["account"]) for line in said] == [("error", "hukou"), ("error", "oa")]
 
 
 def test_entries_are_noted_again() -> None:

@@ -19,8 +19,8 @@ from tests.gateway.world import MOBILE, World, account, carrier
 # -- the outbox alone --------------------------------------------------------------------------------------
 
 
-def report(index: int, number: int = 0) -> Report:
-    return Report(index, number or index, b"body", 4, 0)
+def report(index: int, number: int = 0, *, alarm: bool = False) -> Report:
+    return Report(index, number or index, b"body", 4, 0, alarm)
 
 
 def indexes(outbox: Outbox) -> list[int]:
@@ -47,6 +47,20 @@ def test_what_does_not_fit_is_kept_by_index_and_read_back_in_order() -> None:
     assert outbox.next_behind(10) == [7]
     outbox.refill([], 1)  # its content has been erased
     assert (indexes(outbox), len(outbox)) == ([], 0)
+
+
+def test_an_alarm_is_heard_before_all_that_waits_and_alarms_keep_their_order() -> None:
+    outbox = Outbox("police", 3)
+    for index in (1, 2, 3, 4):
+        outbox.put(report(index))
+    for index in (5, 6, 7, 8):
+        outbox.put(report(index, alarm=True))
+    assert indexes(outbox) == [5, 6, 7, 1, 2, 3]  # as many alarms again as anything else, and then no more
+    outbox.ready.clear()
+    outbox.put(report(9))
+    assert outbox.next_behind(10) == [4, 8]
+    outbox.refill([report(4), report(8, alarm=True)], 2)
+    assert indexes(outbox) == [8, 9, 4]
 
 
 def test_what_was_in_flight_comes_back_to_the_head_in_order_unless_it_was_answered() -> None:

@@ -279,6 +279,59 @@ def test_a_late_answer_to_an_earlier_attempt_speaks_for_no_other(case: Earlier, 
     assert peer.taken() == []
 
 
+class Doubts(NamedTuple):
+    """Late answers to two attempts that are both uncertain: (which attempt, its answer)."""
+
+    answers: tuple[tuple[int, SubmitSmResp], ...]
+    state: int
+    moot: list[bool]  # of the refusals
+    reports: tuple[tuple[int, bytes], ...] = ()
+    again: int = 0  # messages that the carrier gets a second later
+
+
+DOUBTS = {
+    "the first is refused": Doubts(((0, refused(BAD_NUMBER)),), UNCERTAIN, [True]),
+    "the first is throttled": Doubts(((0, refused(THROTTLED)),), UNCERTAIN, [True]),
+    "the second is refused": Doubts(((1, refused(BAD_NUMBER)),), UNCERTAIN, [True]),
+    "both are refused": Doubts(
+        ((0, refused(BAD_NUMBER)), (1, refused(0x4FF))), FINAL, [True, False], ((REJECTED, b"4FF"),)
+    ),
+    "both are refused, the second before the first": Doubts(
+        ((1, refused(BAD_NUMBER)), (0, refused(0x4FF))), FINAL, [True, False], ((REJECTED, b"4FF"),)
+    ),
+    "the first is refused, and the second throttled": Doubts(
+        ((0, refused(BAD_NUMBER)), (1, refused(THROTTLED))), QUEUED, [True, False], again=1
+    ),
+    "the first is refused, and the second taken": Doubts(
+        ((0, refused(BAD_NUMBER)), (1, taken())), SENT, [True]
+    ),
+    "the first is taken, and the second refused": Doubts(
+        ((0, taken()), (1, refused(BAD_NUMBER))), SENT, [True]
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DOUBTS.values(), ids=DOUBTS)
+def test_a_late_refusal_tells_the_fate_of_a_part_only_if_no_other_attempt_is_in_doubt(
+    case: Doubts, world: World
+) -> None:
+    peer, application = world.connect(), world.application()
+    message_id = application.submit(MOBILE)
+    requests = peer.taken()
+    world.wait(10.0)
+    world.pipeline.resend([world.part(message_id)], "zhang", "asked by the sender")
+    world.settle()
+    requests += peer.taken()
+    world.wait(10.0)
+    for attempt, pdu in case.answers:
+        peer.answer(requests[attempt], pdu.message_id, pdu.command_status)
+    assert world.part(message_id).state == case.state
+    assert [record.moot for record in world.log.read() if isinstance(record, records.Refused)] == case.moot
+    assert application.reports() == [(message_id, state, error) for state, error in case.reports]
+    world.wait(1.0)
+    assert len(peer.taken()) == case.again
+
+
 def test_a_late_answer_takes_a_part_out_of_the_queue(sealer: Sealer) -> None:
     world = World(sealer, accounts=(account(uncertain="resend"),))
     peer, application = world.connect(), world.application()

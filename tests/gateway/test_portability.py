@@ -17,7 +17,7 @@ A, B, C = (bytes([letter]) * 16 for letter in b"ABC")
 DAY_US = 86_400_000_000
 NOW_US = 1_795_000_000_123_456  # 2026-11-18 19:06:40 in Asia/Shanghai
 MIDNIGHT_US = 1_795_017_600_000_000
-LIST, CODE = "import list.csv", "MB:1049 of cmcc"
+LIST, DELIVERY = "import list.csv", "delivered by cucc"
 
 
 def test_a_script_of_facts() -> None:
@@ -31,7 +31,7 @@ def test_a_script_of_facts() -> None:
         (A, "broadnet", NOW_US + 20, True, 2),  # but a known number may change: the newest fact wins
     ]
     for number_hash, network, expires_us, taken, count in script:
-        assert portability.learn(number_hash, network, CODE, expires_us) == taken
+        assert portability.learn(number_hash, network, DELIVERY, expires_us) == taken
         assert len(portability) == count
     # (number, time, network, then how many there are)
     questions = [
@@ -45,7 +45,7 @@ def test_a_script_of_facts() -> None:
     ]
     for number_hash, now_us, answer, count in questions:
         assert (portability.network_of(number_hash, now_us), len(portability)) == (answer, count)
-    assert portability.learn(C, "telecom", CODE, 0)
+    assert portability.learn(C, "telecom", DELIVERY, 0)
     assert portability.network_of(C, 2**63 - 1) == "telecom"  # 0 is never
     portability.forget(C)
     portability.forget(C)
@@ -56,8 +56,8 @@ def test_a_table_from_the_register() -> None:
     facts = [
         PortedNumber(A, "unicom", LIST, 1, 0),
         PortedNumber(B, "unicom", LIST, 1, NOW_US),  # expired
-        PortedNumber(C, "telecom", CODE, 2, NOW_US + 1),
-        PortedNumber(b"D" * 16, "telecom", CODE, 3, NOW_US + 2),
+        PortedNumber(C, "telecom", DELIVERY, 2, NOW_US + 1),
+        PortedNumber(b"D" * 16, "telecom", DELIVERY, 3, NOW_US + 2),
     ]
     tables = [table_of(facts, entries_max, NOW_US) for entries_max in (2, 3)]
     assert [(list(table.entries), table.left_out) for table in tables] == [
@@ -65,27 +65,27 @@ def test_a_table_from_the_register() -> None:
         ([A, C, b"D" * 16], 0),
     ]
     portability = Portability(entries_max=3)
-    portability.learn(B, "mobile", CODE, 0)
+    portability.learn(B, "mobile", DELIVERY, 0)
     portability.load(tables[1])
     assert [portability.network_of(number_hash, NOW_US) for number_hash in (A, B, C)] == [
         "unicom",
         None,
         "telecom",
     ]
-    assert portability.learn(A, "mobile", CODE, 0)
+    assert portability.learn(A, "mobile", DELIVERY, 0)
     assert (portability.network_of(A, NOW_US), len(portability)) == ("mobile", 3)
 
 
 def test_a_full_table_asks_to_be_loaded_anew_once_some_of_it_has_expired() -> None:
-    facts = [PortedNumber(A, "unicom", LIST, 1, 0), PortedNumber(B, "unicom", CODE, 1, NOW_US + 5)]
+    facts = [PortedNumber(A, "unicom", LIST, 1, 0), PortedNumber(B, "unicom", DELIVERY, 1, NOW_US + 5)]
     portability = Portability(entries_max=3)
     portability.load(table_of(facts, 3, NOW_US))
     assert not portability.load_due(NOW_US + 5)  # there is room
-    portability.learn(C, "telecom", CODE, NOW_US + 3)
+    portability.learn(C, "telecom", DELIVERY, NOW_US + 3)
     assert [portability.load_due(NOW_US + late_us) for late_us in (2, 3, 5)] == [False, True, True]
-    facts.append(PortedNumber(C, "telecom", CODE, 1, NOW_US + 3))
+    facts.append(PortedNumber(C, "telecom", DELIVERY, 1, NOW_US + 3))
     portability.load(table_of(facts, 3, NOW_US + 3))
-    assert portability.learn(b"D" * 16, "telecom", CODE, 0)
+    assert portability.learn(b"D" * 16, "telecom", DELIVERY, 0)
     assert [portability.load_due(NOW_US + late_us) for late_us in (3, 4, 5)] == [False, False, True]
     # Nothing in it ever ends.
     portability = Portability(entries_max=1)

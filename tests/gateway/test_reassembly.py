@@ -22,6 +22,7 @@ from gateway.reassembly import (
     Reassembly,
     ReplyKey,
     ReplyPart,
+    Source,
     part_in,
     whole_of,
 )
@@ -195,7 +196,7 @@ def test_an_assembly_remembers_when_it_began() -> None:
     assert reassembly.overdue(617.4) == []
     reassembly.add(key(), 3, part(5, 2), 617.4)
     (assembly,) = reassembly.overdue(617.5)
-    assert (assembly.key, assembly.total, assembly.started_us, assembly.started) == (key(), 3, 4000, 17.5)
+    assert (assembly.key, assembly.total, assembly.started) == (key(), 3, 17.5)
     assert (assembly.head, assembly.oldest) == (part(5, 2), 4)
 
 
@@ -208,6 +209,41 @@ def test_repetitions_end() -> None:
     (assembly,) = reassembly.overdue(0.0)
     assert (assembly.ended, assembly.indexes) == (REUSED, list(range(1, REPEATS_MAX + 2)))
     assert reassembly.oldest() == REPEATS_MAX + 2
+
+
+def source(octets: int) -> Source:
+    return Source("hukou", Alphabet.GSM, DeliverSm(tlvs=((0x1500, bytes(octets)),)))
+
+
+def test_of_all_parts_the_pdu_of_the_first_is_kept() -> None:
+    reassembly = Reassembly(TIMEOUT_S, open_max=1)
+    sources = {sequence: source(60_000 + sequence) for sequence in (3, 2, 4)}
+    for index, sequence in enumerate((3, 2, 4, 4, 2), 1):
+        reassembly.add(key(), 5, part(index, sequence), 0.0, sources.get(sequence))
+    (assembly,) = reassembly.overdue(TIMEOUT_S)
+    assert assembly.source is sources[2]
+    assert assembly.held == 2_000 + 3 * (300 + 3) + 2 * 40 + 150 + 60_002
+
+
+@pytest.mark.parametrize(
+    ("octets", "ended"),
+    [  # of the second reply; the first one takes 3453
+        (0, []),
+        (1_094, []),
+        (1_095, [(1, CROWDED)]),
+        (9_000, [(1, CROWDED), (2, CROWDED)]),
+    ],
+)
+def test_what_waits_has_room_together(octets: int, ended: list[tuple[int, str]]) -> None:
+    reassembly = Reassembly(TIMEOUT_S, open_max=9, held_max=7_000)
+    reassembly.add(key(1), 3, part(1, 1), 0.0, source(1_000))
+    reassembly.add(key(2), 3, part(2, 1), 0.0, source(octets))
+    assert [(each.oldest, each.ended) for each in reassembly.overdue(0.0)] == ended
+    for number in (1, 2):
+        for sequence in (1, 2, 3):
+            reassembly.add(key(number), 3, part(9, sequence), 0.0, source(0))
+    reassembly.overdue(TIMEOUT_S)
+    assert reassembly._held == 0
 
 
 # -- what a PDU brings --------------------------------------------------------------------------------------
@@ -407,5 +443,5 @@ def test_whatever_order_the_parts_take_the_text_comes_back(text: str, kind: str,
 
 
 def test_an_assembly_in_the_making_is_open() -> None:
-    assembly = Assembly(key(), 3, 0, 0.0, {2: part(1, 2)})
+    assembly = Assembly(key(), 3, 0.0, None, {2: part(1, 2)})
     assert told(assembly) == (OPEN, b"<2>", (1, 3), [1])

@@ -49,8 +49,9 @@ def parts_of(world: World) -> list[Part]:
 
 def held_by(carrier: Carrier) -> list[Part]:
     """What waits for a carrier, wherever that is."""
-    resting = (part for _, _, part in carrier.resting)
-    return [*carrier.queues, *carrier.returned, *carrier.bodiless, *resting]
+    returned = filter(carrier.queues.waits, carrier.returned)
+    bodiless = [part for part, retry in carrier.bodiless if part.postponed == retry]
+    return [*carrier.parts(), *returned, *bodiless]
 
 
 def group_facts(group: Group | None) -> object:
@@ -69,6 +70,7 @@ def knowledge_of_parts(world: World) -> Knowledge:
         facts.update(account=part.account.name, carrier=part.carrier.name)
         facts["earlier_ids"] = [(carrier.name, carrier_id) for carrier, carrier_id in part.earlier_ids]
         facts["group"] = group_facts(part.group)
+        facts["begun"] = part.group.begun if part.group is not None else 0
         if part.expires_us:  # it is written anew when the part leaves, with what is left of its validity
             facts["body"] = bool(part.body)
         if part.state == QUEUED and part.postponed:  # it may have been taken, and be in the evidence alone

@@ -13,12 +13,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config_table import ConfigError
+from gateway.message import QUEUED
 from gateway.password import hash_password
 from gateway.upstream import Listener
 from protocol.smpp.codes import CommandStatus, MessageState
 from protocol.smpp.pdu import BindTransceiverResp, SubmitSm, SubmitSmResp, Unbind
 from storage.seal import Sealer
-from tests.gateway.office import CMCC, HASH, JIAOGUAN, ROUTE, Office, opened
+from tests.gateway.office import CMCC, FILE, HASH, JIAOGUAN, ROUTE, Office, opened
 from tests.gateway.peers import ApplicationPeer, CarrierPeer, receipt, submit_sm
 from tests.gateway.world import MOBILE, MOBILE_2, UNICOM, OpenListener
 
@@ -27,6 +28,7 @@ Edit = tuple[str, str]
 ROK = CommandStatus.ESME_ROK
 SLOW: Final = ("rate_per_s = 1000\nreconnect", "rate_per_s = 2\nreconnect")
 CUCC_ONLY: Final = ((CMCC, ""), ('["cmcc", "cucc"]\nweights = [1, 0]', '["cucc"]'))
+CUCC: Final = FILE[FILE.index('[[carrier]]\nname = "cucc"') : FILE.index(ROUTE)]
 THING: Final = b"1064812345678"
 
 
@@ -110,6 +112,28 @@ async def test_what_a_signal_brings_about_stands_in_the_log(office: Office) -> N
     ]
     assert [entry["accounts_changed"] for entry in logs if entry["event"] == "reloaded"] == [["jiaoguan"]]
     assert [(who, action) for who, action, _ in office.actions()] == [("SIGHUP", "reload")]
+
+
+async def test_an_error_of_ours_in_reading_changes_nothing(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = everything(office)
+    monkeypatch.setattr("gateway.reload.load", lambda path: 1 // 0)
+    with capture_logs() as logs:
+        office.reload.by_signal()
+        await finished(office, "reload")
+    assert [(entry["log_level"], entry["event"], entry["error"]) for entry in logs] == [
+        ("error", "not reloaded", "integer division or modulo by zero")
+    ]
+    assert (everything(office), office.actions()) == (before, [])
+
+
+async def test_an_error_in_applying_is_not_survived(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(office.reload, "_apply", lambda config, outcomes: 1 // 0)
+    office.reload.by_signal()
+    with pytest.raises(ZeroDivisionError):
+        await finished(office, "reload")
+    office.tasks.pop()
 
 
 async def finished(office: Office, name: str) -> None:
@@ -463,6 +487,40 @@ async def test_the_rest_of_a_text_follows_when_its_carrier_has_left(office: Offi
     application.submit(MOBILE, esm_class=0x40, short_message=texts[1])
     await office.wait(0.25)
     assert took(office, "cucc") == [MOBILE]
+
+
+async def test_what_comes_of_a_text_whose_carrier_has_left_goes_where_the_rest_went(office: Office) -> None:
+    """Though by now another one would be chosen first."""
+    application = office.application()
+    texts = [b"\x05\0\3\7\2%c" % part + b"hello" for part in (1, 2)]
+    office.world.hold("cmcc", 60.0)
+    application.submit(MOBILE, esm_class=0x40, short_message=texts[0])
+    added = CMCC.replace("cmcc", "cbn").replace("mobile", "broadnet").replace("sessions = 2\n", "")
+    office.write_secret("cbn", "secret")
+    await office.apply((CMCC, added), ('["cmcc", "cucc"]\nweights = [1, 0]', '["cbn", "cucc"]'))
+    application.submit(MOBILE, esm_class=0x40, short_message=texts[1])
+    await office.wait(0.25)
+    assert [took(office, name) for name in ("cbn", "cucc")] == [[], [MOBILE, MOBILE]]
+
+
+async def test_a_part_whose_text_went_to_a_carrier_that_has_left_goes_on_by_another(office: Office) -> None:
+    """It is found to go after the rest of its text when that carrier is gone already."""
+    application, peer = office.application(), office.carriers.at("cmcc")[0]
+    texts = [b"\x05\0\3\7\2%c" % part + b"hello" for part in (1, 2)]
+    application.submit(MOBILE, esm_class=0x40, short_message=texts[0])
+    peer.take_one(b"17")
+    office.world.hold("cmcc", 30.0)
+    application.submit(MOBILE_2)  # stands before the second part, and must wait
+    second = office.world.part(application.submit(MOBILE, esm_class=0x40, short_message=texts[1]))
+    peer.deliver(receipt(b"17", MOBILE, b"MB:1044"))
+    for _ in range(2):
+        await office.wait(0.25)
+    assert took(office, "cucc") == [MOBILE]
+    await office.apply((CUCC, ""), ('["cmcc", "cucc"]\nweights = [1, 0]', '["cmcc"]'))
+    assert (second.carrier.name, second.state) == ("cmcc", QUEUED)
+    await office.wait(30.0)
+    await office.wait(0.25)
+    assert sorted(took(office, "cmcc")) == sorted([MOBILE, MOBILE_2])
 
 
 async def test_a_carrier_that_comes_back_waits_for_its_old_binds(office: Office) -> None:

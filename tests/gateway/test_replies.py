@@ -443,6 +443,34 @@ def test_alarms_are_neither_joined_nor_read(destination: bytes, sealer: Sealer) 
     assert police.ask(submit_sm(MOBILE, source_addr=destination)).command_status == CommandStatus.ESME_ROK
 
 
+def test_an_alarm_overtakes_the_replies_that_its_application_has_not_taken_yet(sealer: Sealer) -> None:
+    police = account("police", "12110", sources=("12110", "10639110"), report_window=1)
+    world = World(sealer, accounts=(police,))
+    peer, application = world.connect(), world.application("police")
+    for text, destination in (
+        (b"1", b"10639110"),
+        (b"2", b"10639110"),
+        (b"3", b"10639110"),
+        (b"help", ALARM),
+    ):
+        peer.deliver(reply(text, destination=destination))
+    assert [pdu.short_message for _ in range(4) for pdu in hear(application)] == [b"1", b"help", b"2", b"3"]
+
+
+def test_who_has_opted_out_still_hears_what_answers_an_alarm(sealer: Sealer) -> None:
+    """An account may have other numbers beside the one for alarms, and 退订 is for those."""
+    police = account("police", "12110", sources=("12110", "10639110"), category="convenience")
+    world = World(sealer, accounts=(police,))
+    peer, application = world.connect(), world.application("police")
+    peer.deliver(reply(b"T", destination=b"10639110"))
+    assert len(recorded(world, records.OptedOut)) == 1
+    statuses = [
+        application.ask(submit_sm(MOBILE, source_addr=source)).command_status
+        for source in (b"10639110", b"12110", ALARM)
+    ]
+    assert statuses == [CommandStatus.ESME_RINVDSTADR, CommandStatus.ESME_ROK, CommandStatus.ESME_ROK]
+
+
 # -- accounts that come and go ------------------------------------------------------------------------------
 
 

@@ -107,6 +107,18 @@ def test_what_is_out_of_service_is_passed_over(how: str) -> None:
     assert chosen(found, 3) == ("a a a" if how == "down" else "a b a")
 
 
+def test_to_one_that_is_half_open_a_single_message_goes_until_its_fate_is_known() -> None:
+    a, b = standing("a"), standing("b")
+    found = routes(a, b, tables=(table("a", "b"),))
+    for _ in range(FAILURES_MAX):
+        a.breaker.failed(NOW - 10.0)
+    peeked = found.choose("mobile", NOW, peek=True)
+    assert peeked is a  # which tries nothing
+    assert chosen(found, 4) == "a b b b"
+    a.took()
+    assert sorted(chosen(found, 4).split()) == ["a", "a", "b", "b"]
+
+
 def test_an_account_without_another_is_never_passed_over() -> None:
     only = standing("a")
     found = routes(only)
@@ -169,3 +181,55 @@ def test_where_a_second_try_goes(out: str, units: int, another: str | None, else
     part = waiting(1, at=a, units=units)
     by_network, by_other = found.another("mobile", part, NOW), found.elsewhere(part, NOW)
     assert (by_network and by_network.name, by_other and by_other.name) == (another, elsewhere)
+
+
+LI, WANG = b"13800138000", b"13800138001"
+NOTICE, BULK = int(Lane.NOTICE), int(Lane.BULK)
+
+
+def led(found: Routes, number: bytes, now_us: int, lane: int = NOTICE, network: str = "mobile") -> str:
+    carrier = found.lead(network, number, lane, NOW, now_us)
+    assert carrier is not None
+    return carrier.name
+
+
+def test_a_message_stands_behind_the_last_one_to_its_number_while_that_waits() -> None:
+    a, b = standing("a"), standing("b")
+    found = routes(a, b, tables=(table("a", "b"),))
+    assert led(found, LI, 10) == "a"
+    a.queues.append(waiting(1, NOTICE, a, queued_us=10))
+    assert led(found, WANG, 11) == "b"  # which has less to do
+    assert led(found, LI, 12) == "a"
+    a.queues.append(waiting(2, NOTICE, a, queued_us=12))
+    a.queues.lanes[NOTICE].popleft()
+    assert led(found, LI, 13) == "a"  # the second one waits still
+    a.queues.lanes[NOTICE].popleft()
+    a.queues.append(waiting(3, NOTICE, a, queued_us=14))  # somebody else's
+    assert led(found, LI, 15) == "b"
+
+
+@pytest.mark.parametrize(
+    ("lane", "network", "out", "expected"),
+    [
+        (NOTICE, "mobile", "", "a"),
+        (BULK, "mobile", "", "b"),  # order is kept within a lane
+        (NOTICE, "broadnet", "", "b"),  # the number has been ported meanwhile
+        (NOTICE, "mobile", "down", "b"),
+        (NOTICE, "mobile", "silent", "b"),
+        (NOTICE, "mobile", "breaker", "b"),
+    ],
+)
+def test_who_does_not_stand_behind_the_last_one(lane: int, network: str, out: str, expected: str) -> None:
+    a, b = standing("a"), standing("b")
+    found = routes(a, b, tables=(table("a", "b"), table("a", "b", network="broadnet")))
+    assert led(found, LI, 10) == "a"
+    a.queues.append(waiting(1, NOTICE, a, queued_us=10))
+    put_out(a, out)
+    assert led(found, LI, 12, lane, network) == expected
+
+
+def test_of_countless_numbers_the_memory_stays_small() -> None:
+    found = routes(standing("a"), standing("b"))
+    for number in range(40_000):
+        led(found, b"%d" % number, number)
+    assert len(found._led) <= 16_384

@@ -133,3 +133,12 @@ def test_a_rate_of_nothing_is_refused(rate_per_s: float, burst: float, text: str
     with pytest.raises(ValueError, match=text):
         bucket.set_rate(rate_per_s, burst, now=1.0)
     assert (bucket.rate_per_s, bucket.burst, bucket.level(1.0)) == (10, 5, 5.0)
+
+
+def test_what_is_owed_is_paid_by_those_who_come_next() -> None:
+    bucket = TokenBucket(10, 5, now=0.0)
+    bucket.owe(8, 0.0)
+    assert bucket.level(0.0) == -3.0
+    assert not bucket.take(1, 0.3)
+    assert bucket.wait_s(1, 0.3) == pytest.approx(0.1)
+    assert bucket.take(1, 0.4)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from gateway.message import DATAGRAM, DISPATCHED, FINAL, SENT, TRANSACTION, UNCERTAIN
-from protocol.smpp.codec import HEADER
+from protocol.smpp.codec import HEADER, encode
 from protocol.smpp.codes import CommandStatus
 from protocol.smpp.pdu import DataSm, DataSmResp, Pdu, SmeAddress, SubmitMulti, SubmitMultiResp, SubmitSmResp
 from storage import records
@@ -129,6 +130,37 @@ def test_the_evidence_says_how_it_was_submitted(request_pdu: Pdu, flags: int, wo
     assert accepted.flags == flags
 
 
+IN_AN_HOUR, TWO_HOURS = b"000000010000000R", b"000000020000000R"
+
+
+@pytest.mark.parametrize("validity", [b"", TWO_HOURS, b"260922000000032+"])
+def test_a_time_that_is_over_leaves_the_validity_as_it_is(validity: bytes, world: World) -> None:
+    times = {"schedule_delivery_time": b"260101000000032+", "validity_period": validity}
+    peer, application = world.connect(), world.application()
+    application.say(submit_sm(MOBILE, esm_class=TRANSACTION, **times))
+    world.settle()
+    (request,) = peer.taken()
+    assert (request.schedule_delivery_time, request.validity_period) == (b"", validity)
+
+
+def test_a_restart_lets_nothing_wait_for_a_time(sealer: Sealer) -> None:
+    """Whoever accepted it with one: nobody waits for the answer any more, and its own end is near."""
+    before = World(sealer)
+    before.application().say(BY_SUBMIT_SM)
+    before.settle()
+    found = list(before.log.entries)
+    accepted = records.decode(found[-1])
+    assert isinstance(accepted, records.Accepted)
+    body = encode(submit_sm(MOBILE, esm_class=TRANSACTION, schedule_delivery_time=IN_AN_HOUR))[16:]
+    found[-1] = records.encode(
+        msgspec.structs.replace(accepted, content=sealer.seal(len(found), body), flags=FLAG_TRANSACTION)
+    )
+    world = World(sealer, found=found, now=before.loop.now)
+    world.restore()
+    (request,) = world.connect().taken()
+    assert request.schedule_delivery_time == b""
+
+
 @pytest.mark.parametrize("stat", [b"DELIVRD", b"UNDELIV"])
 def test_what_was_taken_is_reported(stat: bytes, world: World) -> None:
     peer, application = world.connect(), world.application()
@@ -161,6 +193,22 @@ def test_what_waits_for_too_long_is_throttled_and_does_not_leave(world: World) -
     assert application.take(SubmitSmResp) == [SubmitSmResp(number, THROTTLED)]
     assert (world.connect().taken(), application.reports()) == ([], [])
     assert world.kinds == ["Accepted", "Outcome"]
+
+
+def test_the_time_for_an_answer_is_kept_however_many_parts_are_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are looked at one by one."""
+    monkeypatch.setattr("gateway.upkeep.SWEEP_PARTS", 1)
+    application = world.application()
+    for _ in range(100):
+        application.submit(MOBILE)
+    number = application.say(BY_SUBMIT_SM)
+    world.settle()
+    world.wait(7.9)
+    assert application.heard == []
+    world.wait(0.2)
+    assert application.take(SubmitSmResp) == [SubmitSmResp(number, THROTTLED)]
 
 
 def test_an_application_that_is_gone_is_not_answered(world: World) -> None:
@@ -252,6 +300,81 @@ def test_a_text_is_taken_when_all_of_it_is(case: Text, sealer: Sealer) -> None:
         if status == OK:
             peer.deliver(receipt(b"4%d" % number, MOBILE))
     assert len(application.reports()) == case.reports
+
+
+class Refused(NamedTuple):
+    """What a carrier with one slot answers to the parts of a text in their order, how many of them it gets,
+    and how those that are left ended."""
+
+    statuses: tuple[int, ...]
+    got: int
+    states: list[int]
+    reports: int = 0
+
+
+REFUSED = {
+    "the first": Refused((BAD_NUMBER,), 1, [8, 8, 8]),
+    "the second": Refused((OK, BAD_NUMBER), 2, [0, 8, 8]),
+    "the last": Refused((OK, OK, BAD_NUMBER), 3, [0, 0, 8]),
+    "for now": Refused((THROTTLED,), 1, [8, 8, 8]),
+    "none": Refused((OK, OK, OK), 3, [0, 0, 0], 1),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_rest_of_a_text_that_was_refused_is_not_sent(case: Refused, gone: bool, sealer: Sealer) -> None:
+    """Its application is told that nothing was taken, and would pay for it."""
+    world = World(sealer, carriers=(carrier(message_payload=False, window=1),))
+    peer, application = world.connect(), world.application()
+    application.say(submit_sm(MOBILE, esm_class=TRANSACTION, **LONG))
+    world.settle()
+    parts = list(world.open_parts.open.values())
+    if gone:
+        application.cut()
+    got = 0
+    while requests := peer.taken():
+        (request,) = requests
+        peer.answer(request, b"4%d" % got, (*case.statuses, OK, OK)[got])
+        got += 1
+    assert (got, [part.message_state for part in parts]) == (case.got, case.states)
+    if not gone:
+        assert _statuses(application, case.statuses[-1]) == [case.statuses[-1]]
+        for number, part in enumerate(parts):
+            if part.state == SENT:
+                peer.deliver(receipt(b"4%d" % number, MOBILE))
+        assert len(application.reports()) == case.reports
+
+
+def test_the_rest_of_a_text_that_may_have_been_taken_is_sent(sealer: Sealer) -> None:
+    """Without it what the carrier may have would be worth nothing."""
+    world = World(sealer, carriers=(carrier(message_payload=False, window=1),))
+    peer, application = world.connect(), world.application()
+    application.say(submit_sm(MOBILE, esm_class=TRANSACTION, **LONG))
+    world.settle()
+    peer.cut()
+    assert _statuses(application, UNKNOWN_ERROR) == [UNKNOWN_ERROR]
+    again = world.connect()
+    for message_id in (b"41", b"42"):
+        again.take_one(message_id)
+    assert [part.state for part in world.open_parts.open.values()] == [UNCERTAIN, SENT, SENT]
+
+
+def test_what_left_before_a_part_was_refused_is_waited_for(sealer: Sealer) -> None:
+    """The second part is on its way, the third waits: only that has certainly not left."""
+    world = World(sealer, carriers=(carrier(message_payload=False),))
+    peer, application = world.connect(), world.application()
+    bucket = world.dispatch.carriers["cmcc"].bucket
+    bucket._level, bucket._updated = 2.0, world.loop.now
+    application.say(submit_sm(MOBILE, esm_class=TRANSACTION, **LONG))
+    world.settle()
+    first, _ = peer.taken()
+    peer.answer(first, command_status=BAD_NUMBER)
+    assert [part.state for part in world.open_parts.open.values()] == [DISPATCHED]
+    assert (peer.taken(), _statuses(application, BAD_NUMBER)) == ([], [BAD_NUMBER])
+    outcome = world.log.read()[-1]
+    assert isinstance(outcome, records.Outcome)
+    assert outcome.reason == "another part of its text was not taken, of which its application was told"
 
 
 def _statuses(application: ApplicationPeer, expected: int) -> list[int]:

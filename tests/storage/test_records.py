@@ -28,7 +28,7 @@ EXAMPLES: list[tuple[int, Record]] = [
             1, 5, "cmcc", 0, b"0A1B", 2, b"DELIVRD", b"000", b"2609212213", b"2609212214", True, HASH, b"x"
         ),
     ),
-    (13, records.Matched(1, 12, 5, "late response", True)),
+    (13, records.Matched(1, 12, 5, "exact", True)),
     (14, records.Reply(1, "hukou", "cmcc", 0, HASH, b"sealed")),
     (15, records.Outcome(5, 1, 3, b"", "gateway", "expired", "")),
     (16, records.Replaced(5, 1, b"sealed")),
@@ -38,7 +38,7 @@ EXAMPLES: list[tuple[int, Record]] = [
     (20, records.OperatorAction(1, "zhang", "close", "asked by the sender", [5])),
     (21, records.Postponed(5, 1, 2, "cucc", "ported: receiver ported out")),
     (22, records.Assembled(1, "hukou", [14, 13], 1)),
-    (23, records.Ported(1, HASH, "unicom", "MB:1049 of cmcc", 0)),
+    (23, records.Ported(1, HASH, "unicom", "delivered by cucc", 0)),
     (24, records.OptedOut(1, HASH, "hukou", True, 14)),
 ]
 

@@ -16,7 +16,7 @@ from storage.register import OptedIn, OptedOut, PortedNumber, Register, Register
 
 A, B, C = (bytes([letter]) * 16 for letter in b"ABC")
 LIST = "import list.csv"
-CODE = "MB:1049 of cmcc"
+DELIVERY = "delivered by cucc"
 MOVE_AWAY = "move it away: what was learned is made again from the evidence, imports must be repeated"
 
 Fact = PortedNumber | OptedOut | OptedIn
@@ -41,23 +41,23 @@ def contents(register: Register) -> tuple[int, list[PortedNumber], list[OptedOut
 
 APPLIED: dict[str, tuple[list[Fact], list[PortedNumber], list[OptedOut]]] = {
     "in the order of the hash": (
-        [PortedNumber(B, "unicom", CODE, 5, 0), PortedNumber(A, "telecom", CODE, 6, 99)],
-        [PortedNumber(A, "telecom", CODE, 6, 99), PortedNumber(B, "unicom", CODE, 5, 0)],
+        [PortedNumber(B, "unicom", DELIVERY, 5, 0), PortedNumber(A, "telecom", DELIVERY, 6, 99)],
+        [PortedNumber(A, "telecom", DELIVERY, 6, 99), PortedNumber(B, "unicom", DELIVERY, 5, 0)],
         [],
     ),
     "the one learned later stays": (
-        [PortedNumber(A, "unicom", CODE, 5, 0), PortedNumber(A, "telecom", LIST, 6, 99)],
+        [PortedNumber(A, "unicom", DELIVERY, 5, 0), PortedNumber(A, "telecom", LIST, 6, 99)],
         [PortedNumber(A, "telecom", LIST, 6, 99)],
         [],
     ),
     "also when it comes first": (
-        [PortedNumber(A, "telecom", LIST, 6, 99), PortedNumber(A, "unicom", CODE, 5, 0)],
+        [PortedNumber(A, "telecom", LIST, 6, 99), PortedNumber(A, "unicom", DELIVERY, 5, 0)],
         [PortedNumber(A, "telecom", LIST, 6, 99)],
         [],
     ),
     "of equals the last": (
-        [PortedNumber(A, "telecom", LIST, 6, 99), PortedNumber(A, "unicom", CODE, 6, 0)],
-        [PortedNumber(A, "unicom", CODE, 6, 0)],
+        [PortedNumber(A, "telecom", LIST, 6, 99), PortedNumber(A, "unicom", DELIVERY, 6, 0)],
+        [PortedNumber(A, "unicom", DELIVERY, 6, 0)],
         [],
     ),
     "opted out of each account by itself, and the earlier reply stays": (
@@ -101,9 +101,9 @@ def test_facts_in_the_order_of_the_evidence(
 def test_an_import_replaces_what_was_known_and_drops_what_has_expired(register: Register) -> None:
     register.apply(
         [
-            PortedNumber(A, "unicom", CODE, 2000, 9000),
-            PortedNumber(B, "unicom", CODE, 500, 1000),
-            PortedNumber(C, "unicom", CODE, 500, 1001),
+            PortedNumber(A, "unicom", DELIVERY, 2000, 9000),
+            PortedNumber(B, "unicom", DELIVERY, 500, 1000),
+            PortedNumber(C, "unicom", DELIVERY, 500, 1001),
         ],
         7,
     )
@@ -114,7 +114,7 @@ def test_an_import_replaces_what_was_known_and_drops_what_has_expired(register: 
         7,
         [
             PortedNumber(A, "broadnet", LIST, 1000, 5000),
-            PortedNumber(C, "unicom", CODE, 500, 1001),
+            PortedNumber(C, "unicom", DELIVERY, 500, 1001),
             PortedNumber(b"Z" * 16, "mobile", LIST, 1000, 0),
         ],
     )
@@ -122,7 +122,7 @@ def test_an_import_replaces_what_was_known_and_drops_what_has_expired(register: 
 
 def test_a_register_made_again_from_the_evidence_keeps_a_newer_import(register: Register) -> None:
     register.import_ported([(A, "broadnet", 0)], LIST, 1000, 10)
-    register.apply([PortedNumber(A, "unicom", CODE, 999, 0)], 7)
+    register.apply([PortedNumber(A, "unicom", DELIVERY, 999, 0)], 7)
     assert contents(register)[1] == [PortedNumber(A, "broadnet", LIST, 1000, 0)]
 
 
@@ -138,8 +138,8 @@ def test_an_import_that_is_too_large_changes_nothing(path: Path, register: Regis
 
 
 def test_single_numbers(register: Register) -> None:
-    fact = PortedNumber(A, "unicom", CODE, 5, 1000)
-    register.apply([fact, PortedNumber(B, "unicom", CODE, 5, 0), OptedOut(A, "oa", 7, 70)], 70)
+    fact = PortedNumber(A, "unicom", DELIVERY, 5, 1000)
+    register.apply([fact, PortedNumber(B, "unicom", DELIVERY, 5, 0), OptedOut(A, "oa", 7, 70)], 70)
     assert (register.ported(A), register.ported(C)) == (fact, None)
     assert [register.drop_expired(now_us) for now_us in (999, 1000, 1001)] == [0, 1, 0]
     assert (register.ported(A), register.forget(A), register.forget(B)) == (None, False, True)
@@ -148,20 +148,20 @@ def test_single_numbers(register: Register) -> None:
 
 def test_facts_that_fail_halfway_change_nothing(register: Register) -> None:
     def facts() -> Iterator[PortedNumber]:
-        yield PortedNumber(A, "unicom", CODE, 5, 0)
+        yield PortedNumber(A, "unicom", DELIVERY, 5, 0)
         raise KeyError
 
     with pytest.raises(KeyError):
         register.apply(facts(), 9)
     assert contents(register) == (0, [], [])
-    register.apply([PortedNumber(B, "unicom", CODE, 5, 0)], 9)
-    assert contents(register) == (9, [PortedNumber(B, "unicom", CODE, 5, 0)], [])
+    register.apply([PortedNumber(B, "unicom", DELIVERY, 5, 0)], 9)
+    assert contents(register) == (9, [PortedNumber(B, "unicom", DELIVERY, 5, 0)], [])
 
 
 def test_a_gateway_and_a_command_at_once(path: Path, register: Register) -> None:
-    register.apply([PortedNumber(A, "unicom", CODE, 5, 0)], 9)
+    register.apply([PortedNumber(A, "unicom", DELIVERY, 5, 0)], 9)
     reading = register.load()
-    assert next(reading.ported) == PortedNumber(A, "unicom", CODE, 5, 0)
+    assert next(reading.ported) == PortedNumber(A, "unicom", DELIVERY, 5, 0)
     command = Register.open(path)
     command.import_ported([(B, "mobile", 0)], LIST, 10, 10)
     command.close()

@@ -78,7 +78,7 @@ def test_a_whole_life_is_counted(tmp_path: Path) -> None:
         dispatched(4),
         Uncertain(T, [4], 0, "no response"),
         receipt(0, 2, False),  # 18
-        Matched(T, 18, 4, "single uncertain", True),
+        Matched(T, 18, 4, "uncertain", True),
         receipt(2),  # 20
         receipt(2, 2, False),  # a duplicate
         Outcome(5, T, 3, b"", "gateway", "expired", ""),
@@ -322,7 +322,7 @@ def test_show_follows_a_message_through_all_its_records(tmp_path: Path) -> None:
         dispatched(302, 303),
         Sent(302, T, 0, b"0A1B"),
         Sent(300, T, 0, b"0A1C"),  # 306: of another
-        Matched(T, 299, 302, "late response", True),
+        Matched(T, 299, 302, "exact", True),
         Refused(303, T, 0, 8, True),  # 308
         Reported(307, T, "hukou", 1, 0),
         Reported(308, T, "hukou", 1, 0),
