@@ -212,7 +212,7 @@ class CarrierTable(Struct, frozen=True, kw_only=True):
     sessions: Annotated[int, Meta(ge=1, le=64)] = 1  # carriers grant a handful
     window: Window = 16  # what carriers grant without asking
     rate_per_s: Rate = 100  # parts, all links of the account together
-    burst: Rate = 0  # parts; absent: as rate_per_s
+    burst: Rate = 0  # parts; absent: as rate_per_s; below 10 ms' worth, a batch, the rate is not reached
     bind: Literal["transceiver", "transmitter", "receiver"] = "transceiver"
     system_type: SystemType = ""
     interface_version: InterfaceVersion = 0x34  # SMPP 3.4 §5.2.4
