@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,12 +18,12 @@ from gateway.upstream import BACKLOG
 from protocol.smpp.codes import CommandStatus
 from protocol.smpp.pdu import BindTransceiver, Pdu, Unbind
 from tests.integration.application import Application, submit_sm
+from tests.integration.traffic import APPLICATIONS, Traffic
 from tests.integration.world import HOST, PASSWORD, REPOSITORY, START_S, SYSTEM_ID, World, until
 
 ROK = CommandStatus.ESME_ROK
 
 RESTARTS: Final = 3
-APPLICATIONS: Final = 4
 MESSAGES: Final = 200  # by all applications, between two restarts
 SESSION_MESSAGES: Final = 10  # then it unbinds and comes again
 
@@ -100,33 +99,13 @@ class Visitor(Application):
         return pdu
 
 
-class Traffic:
-    """Applications that bind, submit, unbind and come again, each a thread, until the end of the `with`."""
+class Visitors(Traffic):
+    """They bind, submit, unbind and come again."""
 
     def __init__(self, port: int) -> None:
-        self.accepted: list[bytes] = []  # message ids
-        self.receipts: set[bytes] = set()
+        super().__init__(port)
         self.binds = 0
         self.ends: Counter[str] = Counter()  # of connections
-        self._port = port
-        self._lock = threading.Lock()  # for all of these
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(APPLICATIONS)]
-
-    def __enter__(self) -> Traffic:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def await_more(self, messages: int) -> None:
-        """Returns when so many more have been accepted."""
-        goal = len(self.accepted) + messages
-        until(f"{messages} messages are accepted", lambda: len(self.accepted) >= goal, 30.0)
 
     def _work(self, number: int) -> None:
         while not self._stop.is_set():
@@ -169,7 +148,7 @@ class Traffic:
 def test_restarts_under_traffic(world: ActivatedWorld) -> None:
     """Each message that was accepted is sent once and has its receipt, whichever gateway hears of it."""
     world.start()
-    with Traffic(world.port) as traffic:
+    with Visitors(world.port) as traffic:
         for _ in range(RESTARTS):
             traffic.await_more(MESSAGES)
             world.stop()

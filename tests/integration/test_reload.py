@@ -17,6 +17,7 @@ import pytest
 
 from protocol.smpp.codes import CommandStatus
 from tests.integration.application import Application, submit_sm
+from tests.integration.traffic import Traffic
 from tests.integration.world import (
     CARRIER,
     PASSWORD,
@@ -32,7 +33,6 @@ from tests.integration.world import (
 ROK = CommandStatus.ESME_ROK
 
 OTHER: Final = "cucc"  # the second carrier
-APPLICATIONS: Final = 4
 MESSAGES: Final = 200  # by all applications, between two changes
 
 
@@ -98,36 +98,15 @@ def world(tmp_path: Path) -> Iterator[TwoCarriers]:
         yield world
 
 
-class Traffic:
-    """Applications that submit without end, each a thread with one session, until the end of the `with`.
+class SteadyTraffic(Traffic):
+    """They submit without end, each with one session.
 
     A message that is refused, or a session that ends, ends its thread and fails the test.
     """
 
     def __init__(self, port: int, system_id: str = SYSTEM_ID) -> None:
-        self.accepted: list[bytes] = []  # message ids
-        self.receipts: set[bytes] = set()
-        self.failures: list[str] = []
-        self._port = port
+        super().__init__(port)
         self._system_id = system_id
-        self._lock = threading.Lock()  # for all of these
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(APPLICATIONS)]
-
-    def __enter__(self) -> Traffic:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def await_more(self, messages: int = MESSAGES) -> None:
-        """Returns when so many more have been accepted."""
-        goal = len(self.accepted) + messages
-        until("more is accepted", lambda: self.failures or len(self.accepted) >= goal, 30.0)
 
     def _work(self, number: int) -> None:
         try:
@@ -166,24 +145,24 @@ def end_well(world: TwoCarriers, traffic: Traffic) -> None:
 
 def test_changes_under_traffic(world: TwoCarriers) -> None:
     """Accounts and carriers come, change and go; no session drops, nothing is lost and nothing sent twice."""
-    with Traffic(world.port) as traffic:
-        traffic.await_more()
+    with SteadyTraffic(world.port) as traffic:
+        traffic.await_more(MESSAGES)
         world.more_carriers = [world.other_table]
         world.add_account("jiaoguan", PASSWORD, rate_per_s=5)
         assert world.reload() == {"accounts_added": ["jiaoguan"], "carriers_added": [OTHER]}
-        traffic.await_more()
+        traffic.await_more(MESSAGES)
         world.tables["carrier"] |= {"rate_per_s": 2_000, "window": 32, "throttle_pause_s": 2}
         world.more_accounts.clear()
         assert world.reload() == {"accounts_removed": ["jiaoguan"], "carriers_changed": [CARRIER]}
-        traffic.await_more()
+        traffic.await_more(MESSAGES)
         assert world.carrier.report().binds == 2
         first, world.tables["carrier"] = world.tables["carrier"], world.other_table
         world.more_carriers.clear()
         assert world.reload() == {"carriers_removed": [CARRIER]}
-        traffic.await_more()
+        traffic.await_more(MESSAGES)
         world.tables["carrier"] = first
         assert world.reload() == {"carriers_added": [CARRIER], "carriers_removed": [OTHER]}
-        traffic.await_more()
+        traffic.await_more(MESSAGES)
         world.more_carriers = [world.other_table]  # it has kept some receipts
         assert world.reload() == {"carriers_added": [OTHER]}
     end_well(world, traffic)
@@ -193,24 +172,24 @@ def test_drains_under_traffic(world: TwoCarriers) -> None:
     world.more_carriers = [world.other_table]
     world.reload()
     until("it is bound", lambda: set(world.links().values()) == {"bound"})
-    with Traffic(world.port) as traffic:
+    with SteadyTraffic(world.port) as traffic:
         for target in (f"{CARRIER}#0", f"{CARRIER}#1"):
-            traffic.await_more()
+            traffic.await_more(MESSAGES)
             world.steer("drain", target)
         assert world.links() == {f"{CARRIER}#0": "drained", f"{CARRIER}#1": "drained", f"{OTHER}#0": "bound"}
-        traffic.await_more()
+        traffic.await_more(MESSAGES)
         world.steer("resume", CARRIER)
         until("it is back", lambda: set(world.links().values()) == {"bound"})
         world.steer("drain", f"carrier:{OTHER}")
-        traffic.await_more()
+        traffic.await_more(MESSAGES)
         assert world.links() == {f"{CARRIER}#0": "bound", f"{CARRIER}#1": "bound", f"{OTHER}#0": "drained"}
         world.steer("resume", OTHER)  # it has kept some receipts
     end_well(world, traffic)
 
 
 def test_another_rate_is_in_force_within_a_second(world: TwoCarriers) -> None:
-    with Traffic(world.port) as traffic:
-        traffic.await_more()
+    with SteadyTraffic(world.port) as traffic:
+        traffic.await_more(MESSAGES)
         world.tables["carrier"]["rate_per_s"] = 50
         assert world.reload() == {"carriers_changed": [CARRIER]}
         before, began = world.carrier.report().submits, time.monotonic()
