@@ -11,7 +11,6 @@ from tempfile import mkdtemp
 from time import monotonic
 from typing import Any, Final
 
-from bench.check import check
 from bench.outcome import Bounds, Outcome
 from bench.world import World
 from gateway.trial import Child, TrialError, is_ready
@@ -81,15 +80,13 @@ def _fill(disk_dir: Path, *, short: bool) -> Outcome:
         load.tell({"command": "finish"})
         report = world.finish_load(load, 60)
         refused = report.refused.pop("ESME_RSYSERR", 0)
-        findings = check(world.load_ledger(), world.carrier_reports(), world.uncertain())
-        world.gateway.end()
-        verified = world.verify()
-    bounds.sound(findings, verified)
+        rest = world.end()
+    bounds.sound(rest.findings, rest.verified)
     bounds.equal("ready_when_full", ready_when_full, False)
     bounds.equal("ready_again", ready_again, True)
     bounds.equal("refused_otherwise", sum(report.refused.values()), 0)
     bounds.equal("receipts", report.receipts, report.accepted)
-    bounds.equal("uncertain", findings.uncertain, 0)
+    bounds.equal("uncertain", rest.findings.uncertain, 0)
     figures = {
         "accepted_until_full": full["accepted"],
         "refused_while_full": refused,

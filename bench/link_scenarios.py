@@ -5,10 +5,10 @@ As in bench/scenarios.py: in a short form only what must hold whatever the speed
 
 from __future__ import annotations
 
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, Final
 
-from bench.check import check, check_anywhere
+from bench.check import check_anywhere
 from bench.histogram import LatencyHistogram
 from bench.messages import NETWORKS, parts_of
 from bench.outcome import Bounds, Outcome, figures_of, outcome
@@ -132,12 +132,13 @@ def dark(*, short: bool, enquire_link_s: float = 2.0) -> Outcome:
         load = world.start_load(count=2_000_000, rate_per_s=300, window=400, quiet_s=3.0)
         sleep(1.0 if short else 5.0)
         world.tell_carriers("stall", carrier=dark_name, stalled=True)
-        detected_s = 0.0
-        while any(each["state"] == "bound" for each in _links(world, dark_name)):
-            sleep(0.05)
-            detected_s += 0.05
-            if detected_s > 5 * enquire_link_s:
+        went_dark, detected_s = monotonic(), 0.0
+        while detected_s <= 5 * enquire_link_s:
+            bound = any(each["state"] == "bound" for each in _links(world, dark_name))
+            detected_s = monotonic() - went_dark
+            if not bound:
                 break
+            sleep(0.05)
         world.tell_carriers("mark")
         sleep(2.0 if short else 10.0)
         phase = world.tell_carriers("mark")
@@ -147,12 +148,8 @@ def dark(*, short: bool, enquire_link_s: float = 2.0) -> Outcome:
         sleep(1.0)
         world.tell_carriers("stall", carrier=dark_name, stalled=False)
         report = world.finish_load(load, 120)
-        reports = world.carrier_reports()
-        uncertain = world.uncertain()
-        findings = check_anywhere(world.load_ledger(), reports, uncertain)
-        world.gateway.end()
-        verified = world.verify()
-    bounds.sound(findings, verified)
+        rest = world.end(check_anywhere)
+    bounds.sound(rest.findings, rest.verified)
     bounds.at_most("detected_s", round(detected_s, 2), 2 * enquire_link_s)
     bounds.at_least("went_on_per_s", round(went_on, 1), 200)
     bounds.at_most("uncertain", uncertain_then, 2 * 50)
@@ -162,8 +159,8 @@ def dark(*, short: bool, enquire_link_s: float = 2.0) -> Outcome:
         "detected_s": round(detected_s, 2),
         "went_on_per_s": round(went_on, 1),
         "uncertain_while_dark": uncertain_then,
-        "uncertain_at_the_end": len(uncertain),
-        "taken_twice": findings.taken_twice,
+        "uncertain_at_the_end": len(rest.uncertain),
+        "taken_twice": rest.findings.taken_twice,
     }
     return outcome("dark", short=short, bounds=bounds, figures=figures)
 
@@ -258,15 +255,12 @@ def reload(*, short: bool) -> Outcome:
         world.config.write_text(right, encoding="utf-8")  # and back, so that what waits can leave
         _reload(world)
         report = world.finish_load(load, 120)
-        reports = world.carrier_reports()
-        findings = check(world.load_ledger(), reports, world.uncertain())
-        world.gateway.end()
-        verified = world.verify()
+        rest = world.end()
     bounds.complete(report, report.submitted)
-    bounds.sound(findings, verified)
+    bounds.sound(rest.findings, rest.verified)
     bounds.equal("sessions lost", report.sessions_lost, 0)
-    bounds.equal("links lost", sum(each.lost_sessions + each.cuts for each in reports), 0)
-    bounds.equal("binds", sum(each.binds for each in reports), 2 * len(NETWORKS))
+    bounds.equal("links lost", sum(each.lost_sessions + each.cuts for each in rest.carriers), 0)
+    bounds.equal("binds", sum(each.binds for each in rest.carriers), 2 * len(NETWORKS))
     bounds.equal("accounts", len(after["accounts"]) - len(before["accounts"]), 1)
     bounds.at_most("new rate", round(rate_per_s, 1), 1.02 * slow_per_s)
     if not short:
@@ -312,17 +306,13 @@ def restart(*, short: bool) -> Outcome:
         sleep(1.0)
         load.tell({"command": "finish"})
         report = world.finish_load(load, 120)
-        reports = world.carrier_reports()
-        uncertain = world.uncertain()
-        findings = check(world.load_ledger(), reports, uncertain)
-        world.gateway.end()
-        verified = world.verify()
-    bounds.sound(findings, verified)
+        rest = world.end()
+    bounds.sound(rest.findings, rest.verified)
     bounds.equal("connects failed", report.connects_failed, 0)
     # Who closes when it is asked to unbind may have a submit on the way; it must not have been accepted.
-    bounds.equal("unanswered and taken", findings.unanswered_taken, 0)
+    bounds.equal("unanswered and taken", rest.findings.unanswered_taken, 0)
     bounds.equal("missing", report.missing, 0)
-    bounds.equal("uncertain", len(uncertain), 0)
+    bounds.equal("uncertain", len(rest.uncertain), 0)
     bounds.at_least("accepted", report.accepted, 100 * restarts)
     figures = {
         **figures_of(report),

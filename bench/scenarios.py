@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import msgspec
 
-from bench.check import check
 from bench.load_ledger import LoadReport
 from bench.outcome import Bounds, Outcome, figures_of, outcome
 from bench.world import World
@@ -74,13 +73,10 @@ def _flood(scenario: str, count: int, sessions: int, window: int, *, short: bool
         load = world.start_load(count=count, first=2000, sessions=sessions, window=window)
         report = world.finish_load(load, 300)
         cpu_us = (world.cpu_s - spent_s) / count * 1e6
-        reports = world.carrier_reports()
-        findings = check(world.load_ledger(), reports, world.uncertain())
         rss_mib = world.rss_mib
-        world.gateway.end()
-        verified = world.verify()
+        rest = world.end()
     bounds.complete(report, count)
-    bounds.sound(findings, verified)
+    bounds.sound(rest.findings, rest.verified)
     if not short:
         bounds.at_most("gateway_cpu_us", round(cpu_us, 1), CPU_US_MAX)
         bounds.at_least("messages_per_s", report.messages_per_s, MESSAGES_PER_S_MIN)
@@ -185,27 +181,23 @@ def _hurt(scenario: str, hurt: Callable[[World], None], times: int, *, short: bo
         sleep(0.5)
         load.tell({"command": "finish"})
         report = world.finish_load(load, 120)
-        reports = world.carrier_reports()
-        uncertain = world.uncertain()
-        findings = check(world.load_ledger(), reports, uncertain)
-        world.gateway.end()
-        verified = world.verify()
-    bounds.sound(findings, verified)
+        rest = world.end()
+    bounds.sound(rest.findings, rest.verified)
     bounds.equal("unknown", report.unknown, 0)
     bounds.equal("contradictory_receipts", report.contradictory, 0)
     bounds.at_least("accepted", report.accepted, times * 100)
     if not short:  # on a machine that is busy with other things, windows are full when the blow falls
-        bounds.at_most("uncertain_listed", len(uncertain), times * UNCERTAIN_EACH_MAX)
+        bounds.at_most("uncertain_listed", len(rest.uncertain), times * UNCERTAIN_EACH_MAX)
     figures = {
         **figures_of(report),
-        **msgspec.structs.asdict(findings),
+        **msgspec.structs.asdict(rest.findings),
         "times": times,
-        "uncertain_listed": len(uncertain),
+        "uncertain_listed": len(rest.uncertain),
         "receipts_repeated": report.repeated,
         "sessions_lost": report.sessions_lost,
         "refused": report.refused,
-        "carriers_sent": sum(carrier.receipts_sent for carrier in reports),
-        "carriers_waiting": sum(carrier.receipts_waiting for carrier in reports),
+        "carriers_sent": sum(carrier.receipts_sent for carrier in rest.carriers),
+        "carriers_waiting": sum(carrier.receipts_waiting for carrier in rest.carriers),
         "elapsed_s": round(monotonic() - began, 1),
     }
     return outcome(scenario, short=short, bounds=bounds, figures=figures)

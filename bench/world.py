@@ -6,17 +6,18 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
 from bench.carrier_ledger import CarrierReport
 from bench.carrier_options import CarrierOptions
+from bench.check import Findings, check
 from bench.load_ledger import LoadLedgerFile, LoadReport
 from bench.load_options import LoadOptions
 from bench.messages import NETWORKS
@@ -47,6 +48,19 @@ _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 # More uncertain parts than a scenario can make: each carrier has at most two windows in flight at a kill.
 _UNCERTAIN_MAX: Final = 10_000
+
+
+# How the ledgers of load and carriers are compared (bench/check.py).
+Check = Callable[[LoadLedgerFile, Sequence[CarrierReport], Collection[str]], Findings]
+
+
+class Rest(NamedTuple):
+    """What there is to see when a world has come to rest. verified: as of `World.verify`."""
+
+    carriers: list[CarrierReport]
+    uncertain: set[str]
+    findings: Findings
+    verified: tuple[bool, str]
 
 
 class World:
@@ -199,6 +213,14 @@ class World:
         """The ids of the uncertain parts."""
         answer = self.ask("uncertain_list", {"limit": _UNCERTAIN_MAX})
         return {part["id"] for part in answer["parts"]}
+
+    def end(self, compare: Check = check) -> Rest:
+        """Ends the gateway in order, once the load is finished; what its carriers, its lists and its evidence
+        say."""
+        carriers, uncertain = self.carrier_reports(), self.uncertain()
+        findings = compare(self.load_ledger(), carriers, uncertain)
+        self.gateway.end()
+        return Rest(carriers, uncertain, findings, self.verify())
 
     def verify(self) -> tuple[bool, str]:
         """Whether `jingxin evidence verify` passes, and what it says."""
