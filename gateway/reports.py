@@ -35,6 +35,9 @@ _INTERMEDIATE_FIELDS = b"\x20" + bytes(8)
 
 _TLV = struct.Struct(">HH")
 _STATE_TLV = struct.Struct(">HHB")
+_RECEIPTED_MESSAGE_ID: Final = int(TlvTag.RECEIPTED_MESSAGE_ID)
+_MESSAGE_STATE: Final = int(TlvTag.MESSAGE_STATE)
+_NETWORK_ERROR_CODE: Final = int(TlvTag.NETWORK_ERROR_CODE)
 
 # The text of a receipt that the gateway itself made, in the place where a carrier puts the message's first
 # twenty characters.
@@ -142,12 +145,15 @@ class Reports:
                 _printable(receipt.stat, STAT_LENGTH_MAX) or stat_of(state) or stat_of(MessageState.UNKNOWN),
                 _printable(receipt.err, ERR_LENGTH_MAX) or b"000",
             )
-        return self._report(part, text, state, receipt.network_error_code, index, recorded_us, final=final)
+        return self._report(
+            part, message_id, text, state, receipt.network_error_code, index, recorded_us, final=final
+        )
 
     def of_own(self, part: Origin, message_state: int, error: bytes, index: int, recorded_us: int) -> Report:
         """The report of an outcome that the gateway made, whose record is ``index``."""
+        message_id = self._message_ids.text(part.message)
         text = write_receipt(
-            self._message_ids.text(part.message),
+            message_id,
             b"001",
             b"000",
             format_receipt_date(part.accepted_us / 1e6),
@@ -156,7 +162,7 @@ class Reports:
             error or b"000",
             _OWN_TEXT,
         )
-        return self._report(part, text, message_state, b"", index, recorded_us, final=True)
+        return self._report(part, message_id, text, message_state, b"", index, recorded_us, final=True)
 
     def of_reply(self, pdu: DeliverSm | DataSm, frame: bytes, index: int, recorded_us: int) -> Report:
         """A reply goes on as it came; a data_sm goes on as the deliver_sm that says the same.
@@ -183,6 +189,7 @@ class Reports:
     def _report(
         self,
         part: Origin,
+        message_id: bytes,
         text: bytes,
         state: int,
         network_error: bytes,
@@ -191,20 +198,12 @@ class Reports:
         *,
         final: bool,
     ) -> Report:
-        message_id = self._message_ids.text(part.message) + b"\0"
-        mandatory = b"".join(
-            (
-                b"\0",  # service_type
-                part.destination_field,  # the receipt comes from the subscriber ...
-                part.source_field,  # ... and goes to whoever sent the message
-                _RECEIPT_FIELDS if final else _INTERMEDIATE_FIELDS,
-                bytes((len(text),)),
-                text,
-            )
-        )
-        tlvs = _TLV.pack(TlvTag.RECEIPTED_MESSAGE_ID, len(message_id)) + message_id
+        # Back from the subscriber to whoever sent the message; service_type is empty.
+        fields = _RECEIPT_FIELDS if final else _INTERMEDIATE_FIELDS
+        mandatory = b"\0%b%b%b%c%b" % (part.destination_field, part.source_field, fields, len(text), text)
+        tlvs = _TLV.pack(_RECEIPTED_MESSAGE_ID, len(message_id) + 1) + message_id + b"\0"
         if state:
-            tlvs += _STATE_TLV.pack(TlvTag.MESSAGE_STATE, 1, state)
+            tlvs += _STATE_TLV.pack(_MESSAGE_STATE, 1, state)
         if len(network_error) == 3:
-            tlvs += _TLV.pack(TlvTag.NETWORK_ERROR_CODE, 3) + network_error
+            tlvs += _TLV.pack(_NETWORK_ERROR_CODE, 3) + network_error
         return Report(index, part.oldest, mandatory + tlvs, len(mandatory), recorded_us)

@@ -102,6 +102,11 @@ def decode(frame: bytes) -> Pdu:
         raise StreamError(f"{len(frame)} octets are no PDU") from None
     if length != len(frame):
         raise StreamError(f"a PDU of {len(frame)} octets announces {length}")
+    return decode_body(frame, command_id, command_status, sequence_number)
+
+
+def decode_body(frame: bytes, command_id: int, command_status: int, sequence_number: int) -> Pdu:
+    """`decode` for whoever has unpacked the header already, and knows the length to be right."""
     decoder = _DECODERS.get(command_id)
     if decoder is None:
         return UnknownPdu(sequence_number, command_status, command_id, frame[HEADER_OCTETS:])

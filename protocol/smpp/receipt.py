@@ -67,6 +67,7 @@ _STAT_OF_STATE: Final[tuple[bytes, ...]] = (
     b"SKIPPED",
 )
 _SCHEDULED_WORDS: Final = (b"SCHEDULED", b"SCHEDLD")
+_INTERMEDIATE_STATES: Final = frozenset({int(MessageState.ENROUTE), int(MessageState.ACCEPTED)})
 
 
 class Receipt(msgspec.Struct, gc=False):
@@ -246,7 +247,7 @@ def is_final(receipt: Receipt) -> bool:
     """
     state = receipt.message_state
     if state:
-        return state not in (MessageState.ENROUTE, MessageState.ACCEPTED)
+        return state not in _INTERMEDIATE_STATES
     stat = receipt.stat.upper()
     return stat != b"" and stat not in _SCHEDULED_WORDS and not stat.startswith(b"ML:")
 

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
+from struct import Struct
 from typing import Final
 
 import msgspec
 
 from protocol.smpp import timers
-from protocol.smpp.codec import HEADER, REFUSAL_BODIES, decode, encode_body
+from protocol.smpp.codec import HEADER, REFUSAL_BODIES, decode_body, encode_body
 from protocol.smpp.codes import RESPONSE_BIT, CommandId, CommandStatus
 from protocol.smpp.errors import LocalError, PduError, StreamError
 from protocol.smpp.framing import FrameBuffer
@@ -99,6 +100,15 @@ _UNKNOWN_ERROR = int(CommandStatus.ESME_RUNKNOWNERR)
 # What a peer may still ask once it has asked to unbind; any other request is refused.
 _LEAVING: Final = frozenset({_ENQUIRE_LINK, _GENERIC_NACK})
 
+# By name for the hot path: to read a member of an enum costs as much as to unpack a header.
+_CLOSED: Final[BindState] = BindState.CLOSED
+_OPEN: Final[BindState] = BindState.OPEN
+_UNBINDING: Final[BindState] = BindState.UNBINDING
+_unpack_header: Final = HEADER.unpack_from
+_pack_header: Final = HEADER.pack
+_unpack_command_id: Final = Struct(">I").unpack_from
+_RESPONSE_OCTET: Final = RESPONSE_BIT >> 24  # of a command_id, whose first octet is the fifth of a frame
+
 
 class Session:
     """A session from connection to close.
@@ -121,6 +131,7 @@ class Session:
         "_timers",
         "_waiting",
         "_waiting_octets",
+        "bound",
         "role",
         "state",
         "unanswered",
@@ -150,16 +161,13 @@ class Session:
         self._waiting_octets = 0
         self._out: list[bytes] = []
         self._offences = 0
-        self._enter(BindState.OPEN)
+        self._enter(_OPEN)
 
     def _enter(self, state: BindState) -> None:
         self.state = state
+        self.bound = state in BOUND
         self._sendable = SENDABLE[self.role, state]
         self._receivable = RECEIVABLE[self.role, state]
-
-    @property
-    def bound(self) -> bool:
-        return self.state in BOUND
 
     @property
     def heard(self) -> float:
@@ -176,7 +184,7 @@ class Session:
     @property
     def unsorted(self) -> bool:
         """Whether a complete frame, or a wrong length, waits that nobody has looked at."""
-        return self._frames.ready and self.state is not BindState.CLOSED
+        return self._frames.ready and self.state is not _CLOSED
 
     @property
     def backlog(self) -> bool:
@@ -186,7 +194,7 @@ class Session:
             or (self._waiting and not self.blocked)
             or (self._leaving[1] and not self.unanswered)
         ):
-            return self.state is not BindState.CLOSED
+            return self.state is not _CLOSED
         return False
 
     @property
@@ -207,15 +215,14 @@ class Session:
         it are served past them.
         """
         events: list[Event] = []
-        if self.state is BindState.CLOSED:
+        if self.state is _CLOSED:
             return events
         if self._leaving[1] and not self.unanswered:
             self._agree_to_unbind(events)
             return events
-        closed: object = BindState.CLOSED
         if self._waiting and requests:
             limit = self._serve_waiting(now, limit, events)
-            if self.state is closed:
+            if self.state is _CLOSED:
                 return events
         try:
             frames = self._frames.take(limit)
@@ -230,18 +237,18 @@ class Session:
             self._serve_past_requests(frames, now, events, requests=requests)
             return events
         for frame in frames:
-            if frame[4] & 0x80:
+            if frame[4] & _RESPONSE_OCTET:
                 self._serve_response(frame, now, events)
             else:
                 self._serve_request(frame, now, events)
-            if self.state is closed:
+            if self.state is _CLOSED:
                 break
         return events
 
     def _serve_waiting(self, now: float, limit: int, events: list[Event]) -> int:
         """Serve requests that had to wait; returns what is left of ``limit``."""
         waiting = self._waiting
-        while waiting and limit > 0 and not self.blocked and self.state is not BindState.CLOSED:
+        while waiting and limit > 0 and not self.blocked and self.state is not _CLOSED:
             frame = waiting.popleft()
             self._waiting_octets -= len(frame)
             self._serve_request(frame, now, events)
@@ -252,36 +259,37 @@ class Session:
         self, frames: list[bytes], now: float, events: list[Event], *, requests: bool
     ) -> None:
         for frame in frames:
-            if self.state is BindState.CLOSED:
+            if self.state is _CLOSED:
                 break
-            command_id = int.from_bytes(frame[4:8], "big")
-            if command_id & RESPONSE_BIT:
+            if frame[4] & _RESPONSE_OCTET:
                 self._serve_response(frame, now, events)
-            elif command_id == _ENQUIRE_LINK or (
-                not self._waiting
-                and (
-                    command_id == _UNBIND_ID
-                    or self.state is BindState.OPEN
-                    or (requests and not self.blocked)
-                )
+            elif (requests and self.unanswered < self.unanswered_max and not self._waiting) or self._may_pass(
+                frame
             ):
                 self._serve_request(frame, now, events)
             else:
                 self._waiting.append(frame)
                 self._waiting_octets += len(frame)
 
+    def _may_pass(self, frame: bytes) -> bool:
+        """Whether a request is served although message requests may not be."""
+        (command_id,) = _unpack_command_id(frame, 4)
+        if command_id == _ENQUIRE_LINK:
+            return True
+        return not self._waiting and (command_id == _UNBIND_ID or self.state is _OPEN)
+
     def _serve_request(self, frame: bytes, now: float, events: list[Event]) -> None:
-        _, command_id, _, sequence_number = HEADER.unpack_from(frame)
+        _, command_id, command_status, sequence_number = _unpack_header(frame)
         if command_id not in self._receivable:
             self._refuse_illegal(command_id, sequence_number, events)
             return
         try:
-            pdu = decode(frame)
+            pdu = decode_body(frame, command_id, command_status, sequence_number)
         except PduError as error:
             self._refuse(command_id, sequence_number, error.command_status, events)
             return
         if command_id == _ENQUIRE_LINK:
-            self._out.append(HEADER.pack(16, _ENQUIRE_LINK_RESP, _ROK, sequence_number))
+            self._out.append(_pack_header(16, _ENQUIRE_LINK_RESP, _ROK, sequence_number))
             return
         self._offences = 0
         self._timers.useful = now
@@ -302,12 +310,12 @@ class Session:
     def _agree_to_unbind(self, events: list[Event]) -> None:
         """The peer has an answer to each of its requests: let it go."""
         sequence_number, frame = self._leaving
-        self._out.append(HEADER.pack(16, _UNBIND_ID | RESPONSE_BIT, _ROK, sequence_number))
-        self._enter(BindState.CLOSED)
+        self._out.append(_pack_header(16, _UNBIND_ID | RESPONSE_BIT, _ROK, sequence_number))
+        self._enter(_CLOSED)
         events.append((Unbound(), frame, None))
 
     def _serve_response(self, frame: bytes, now: float, events: list[Event]) -> None:
-        _, command_id, command_status, sequence_number = HEADER.unpack_from(frame)
+        _, command_id, command_status, sequence_number = _unpack_header(frame)
         entry = self.window.take(sequence_number)
         late = entry is None
         if entry is None:
@@ -322,7 +330,7 @@ class Session:
             events.append((notice, frame, context))
             return
         try:
-            pdu = decode(frame)
+            pdu = decode_body(frame, command_id, command_status, sequence_number)
         except PduError as error:
             if command_status == _ROK:
                 unreadable = ResponseUnreadable(requested, sequence_number, command_status, error.reason)
@@ -335,11 +343,11 @@ class Session:
         if context is _KEEP_ALIVE:
             self._timers.enquired = inf
         elif context is _UNBIND:
-            self._enter(BindState.CLOSED)
+            self._enter(_CLOSED)
             events.append((Unbound(), frame, None))
         elif context is _BIND:
             accepted = command_status == _ROK and command_id != _GENERIC_NACK
-            self._enter(BIND_STATES[requested] if accepted else BindState.OPEN)
+            self._enter(BIND_STATES[requested] if accepted else _OPEN)
             events.append((pdu, frame, None))
         elif late:
             events.append((LateResponse(pdu), frame, context))
@@ -363,13 +371,13 @@ class Session:
         response = command_id | RESPONSE_BIT if known and command_id not in UNANSWERED else _GENERIC_NACK
         if command_id != _GENERIC_NACK:  # a nack of a nack would go round for ever
             body = REFUSAL_BODIES.get(response, b"")
-            self._out.append(HEADER.pack(16 + len(body), response, status, sequence_number) + body)
+            self._out.append(_pack_header(16 + len(body), response, status, sequence_number) + body)
         self._offences += 1
         if self._offences > OFFENCES_MAX:
             self._lose(events, f"{OFFENCES_MAX} PDUs in a row that could not be served")
 
     def _lose(self, events: list[Event], reason: str) -> None:
-        self._enter(BindState.CLOSED)
+        self._enter(_CLOSED)
         events.append((Lost(reason), b"", None))
 
     # -- requests and responses of ours ---------------------------------------------------------------------
@@ -381,14 +389,14 @@ class Session:
         in this state or the window is full.
         """
         window = self.window
-        if command_id not in self._sendable or self.state is BindState.UNBINDING:
+        if command_id not in self._sendable or self.state is _UNBINDING:
             raise LocalError(f"{CommandId(command_id).name.lower()} is illegal in state {self.state.value}")
         if len(window.entries) >= window.size_max:
             raise LocalError(f"window full: {window.size_max} requests are unanswered")
         sequence_number = window.next_sequence_number()
         window.entries[sequence_number] = (command_id, context, now + self._timer_settings.response_s)
         self._timers.useful = now
-        self._out.append(HEADER.pack(16 + len(body), command_id, 0, sequence_number) + body)
+        self._out.append(_pack_header(16 + len(body), command_id, 0, sequence_number) + body)
         return sequence_number
 
     def send(self, pdu: Pdu, context: object, now: float) -> int:
@@ -406,7 +414,7 @@ class Session:
         if body is None:
             body = REFUSAL_BODIES.get(command_id | RESPONSE_BIT, b"")
         self._out.append(
-            HEADER.pack(16 + len(body), command_id | RESPONSE_BIT, command_status, sequence_number) + body
+            _pack_header(16 + len(body), command_id | RESPONSE_BIT, command_status, sequence_number) + body
         )
 
     def notify(self, pdu: Pdu) -> None:
@@ -415,7 +423,7 @@ class Session:
             raise LocalError(f"{type(pdu).__name__} is illegal in state {self.state.value}")
         body = encode_body(pdu)
         self._out.append(
-            HEADER.pack(16 + len(body), pdu.command_id, 0, self.window.next_sequence_number()) + body
+            _pack_header(16 + len(body), pdu.command_id, 0, self.window.next_sequence_number()) + body
         )
 
     # -- bind and unbind ------------------------------------------------------------------------------------
@@ -439,7 +447,7 @@ class Session:
         """As an MC: the bind is refused, and the peer may try again on this connection."""
         if self.state is not BindState.BINDING:
             raise LocalError(f"there is no bind to refuse in state {self.state.value}")
-        self._enter(BindState.OPEN)
+        self._enter(_OPEN)
         # An empty system_id: clients that decode the body before they look at the status stumble over none.
         self.respond(pdu.command_id, pdu.sequence_number, command_status, b"\0")
 
@@ -447,7 +455,7 @@ class Session:
         """Ask to unbind; what is in flight may still be answered until the peer agrees or time is up."""
         if self.state not in BOUND:
             raise LocalError(f"unbind is illegal in state {self.state.value}")
-        self._enter(BindState.UNBINDING)
+        self._enter(_UNBINDING)
         self._timers.unbinding = now
         self._ask(_UNBIND_ID, b"", _UNBIND, now)
 
@@ -455,14 +463,14 @@ class Session:
         sequence_number = self.window.next_sequence_number()
         deadline = now + self._timer_settings.response_s
         self.window.housekeeping[sequence_number] = (command_id, context, deadline)
-        self._out.append(HEADER.pack(16 + len(body), command_id, 0, sequence_number) + body)
+        self._out.append(_pack_header(16 + len(body), command_id, 0, sequence_number) + body)
 
     # -- time, octets out, end ------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Event]:
         """Do what the timers ask for: enquire, expire requests, give up."""
         events: list[Event] = []
-        if self.state is BindState.CLOSED:
+        if self.state is _CLOSED:
             return events
         if self._heard:
             self._heard = False
@@ -504,5 +512,5 @@ class Session:
 
     def close(self) -> list[object]:
         """The transport is gone.  Returns the contexts of all requests that were in flight, oldest first."""
-        self._enter(BindState.CLOSED)
+        self._enter(_CLOSED)
         return [context for _, context, _ in self.window.drain()]
