@@ -89,8 +89,12 @@ def _message_decoder(message: type[_Message]) -> Callable[[bytes, int, int], _Me
         service = index(0, HEADER_OCTETS, _SERVICE_TYPE_END)
         source = index(0, service + _ADDRESS_START, service + _ADDRESS_END)
         destination = index(0, source + _ADDRESS_START, source + _ADDRESS_END)
-        schedule = index(0, destination + _SCHEDULE_START, destination + _SCHEDULE_END)
-        validity = index(0, schedule + 1, schedule + _VALIDITY_END)
+        schedule = destination + _SCHEDULE_START
+        if frame[schedule] == frame[schedule + 1] == 0:  # nearly always: no time is given
+            validity = schedule + 1
+        else:
+            schedule = index(0, schedule, destination + _SCHEDULE_END)
+            validity = index(0, schedule + 1, schedule + _VALIDITY_END)
         registered_delivery, replace_if_present, data_coding, default_message, length = _FLAGS_UNPACK(
             frame, validity + 1
         )
