@@ -129,16 +129,20 @@ class OpenParts:
             part.earlier_ids += ((carrier, carrier_id),)
         carrier.correlation.learn(part, carrier_id)
 
-    def answered_after_all(self, part: Part) -> None:
+    def answered_after_all(self, part: Part, *, late: bool = False) -> None:
         """An attempt of a part of which some are in doubt was answered: one of those, unless the part is in
-        flight, when the answer may be to the last one."""
-        if part.state in (QUEUED, UNCERTAIN):
+        flight, when it is one of those only if the answer was late."""
+        if part.state in (QUEUED, UNCERTAIN) or (late and part.state == DISPATCHED):
             part.doubts -= 1
 
     def uncertain(self, part: Part) -> None:
         """No response came; nobody knows whether the carrier has the part."""
-        part.state = UNCERTAIN
         part.doubts += 1
+        self.still_uncertain(part)
+
+    def still_uncertain(self, part: Part) -> None:
+        """An attempt was refused for good, and an earlier one was not answered."""
+        part.state = UNCERTAIN
         part.carrier.correlation.add_unnamed(part)
 
     def finish(self, part: Part, message_state: int, error: bytes, now_us: int) -> None:

@@ -344,7 +344,7 @@ class Pipeline:
         elif verdict.cause is Cause.GATEWAY and verdict.action is Action.LATER:
             self._breaker_failed(carrier)  # a failure for good may be the message's own
         if part.doubts:
-            self._open.answered_after_all(part)
+            self._open.answered_after_all(part, late=late)
         # A late refusal may speak of one of several attempts, or come when the carrier is known to have the
         # part: only that of the last attempt in doubt tells its fate.
         moot = (
@@ -357,11 +357,17 @@ class Pipeline:
             retry = Retry(carrier, 0.0)
         elif not moot:
             retry = self.detours.retry_after(retry_after_refusal, part, verdict)
-        final = retry is None and not moot
+        ends = retry is None and not moot
+        in_doubt = ends and part.doubts > 0  # the carrier may have it from an attempt before this one
+        final = ends and not in_doubt
         index = self._log.append(
-            encode(records.Refused(part.number, now_us, link.index, command_status, final, moot))
+            encode(records.Refused(part.number, now_us, link.index, command_status, final, moot, in_doubt))
         )
-        if final:
+        if in_doubt:
+            self._open.still_uncertain(part)
+            self.receipts.look_again(part)
+            self._resend_as_configured(part)
+        elif final:
             self._end(part, _REJECTED, b"%03X" % command_status, index, command_status)
         elif retry is not None and not moot:
             if retry.carrier is carrier and not retry.wait_s:

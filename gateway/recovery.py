@@ -116,9 +116,9 @@ class Fate(msgspec.Struct, gc=False):
     content_index: int = 0
     content_us: int = 0  # when it came: relative times in it count from there
 
-    def answered_after_all(self) -> None:
+    def answered_after_all(self, *, late: bool = False) -> None:
         """As OpenParts.answered_after_all; a part that is to be sent again by itself is uncertain here."""
-        if self.doubts and self.state in (QUEUED, UNCERTAIN):
+        if self.doubts and (self.state in (QUEUED, UNCERTAIN) or (late and self.state == DISPATCHED)):
             self.doubts -= 1
 
     @property
@@ -246,11 +246,13 @@ class Fold:
         fate = self.open.get(record.number)
         if fate is None:
             return
-        fate.answered_after_all()
+        fate.answered_after_all(late=record.moot)  # of a part in flight nothing else is moot
         if record.final:
             self._finish(
                 index, record.number, fate, _REJECTED, b"%03X" % record.command_status, record.time_us
             )
+        elif record.in_doubt:
+            fate.state = UNCERTAIN
         elif not record.moot:
             fate.state = QUEUED
 

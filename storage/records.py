@@ -151,8 +151,11 @@ class Refused(Record, tag=10):
     time_us: int
     link: int
     command_status: int
-    final: bool  # True: this ends the part; False: it will be tried again, unless `moot`
+    final: bool  # True: this ends the part; False: it will be tried again, unless `moot` or `in_doubt`
     moot: bool = False  # True: late, of an attempt that the part's fate does not hang on; it changes nothing
+    in_doubt: bool = (
+        False  # True: refused for good, while an earlier attempt is not answered: it is uncertain
+    )
 
 
 class Uncertain(Record, tag=11):

@@ -290,6 +290,20 @@ def in_doubt_twice_and_one_is_delivered(world: World) -> None:
     application.reports()
 
 
+def refused_while_an_earlier_attempt_is_in_doubt(world: World) -> None:
+    carrier, application = world.connect(), world.application()
+    for destination in (MOBILE, MOBILE_2):
+        application.submit(destination)
+    carrier.cut()
+    carrier = world.connect()
+    world.pipeline.resend(list(world.open_parts.open.values()), "zhang", "asked by the sender")
+    world.settle()
+    for request in carrier.taken():
+        carrier.answer(request, command_status=CommandStatus.ESME_RINVDSTADR)
+    carrier.deliver(receipt(b"17", MOBILE_2))
+    application.reports()
+
+
 def link_lost_between_intent_and_effect(world: World) -> None:
     carrier, application = world.connect(), world.application()
     application.say(submit_sm(MOBILE))
@@ -355,6 +369,7 @@ HISTORIES: Final = (
     History(operators_decide),
     History(in_doubt_twice_and_refused),
     History(in_doubt_twice_and_one_is_delivered),
+    History(refused_while_an_earlier_attempt_is_in_doubt),
     History(link_lost_between_intent_and_effect),
     History(wishes_for_receipts),
 )

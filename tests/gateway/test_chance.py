@@ -250,7 +250,9 @@ def check_evidence(world: World, *, resends: bool) -> None:
                 assert resends or not doubtful & set(numbers)
             case records.Uncertain(numbers=numbers):
                 doubtful.update(numbers)
-            case records.Refused(number=number, moot=False) | records.Postponed(number=number):
+            case (
+                records.Refused(number=number, moot=False, in_doubt=False) | records.Postponed(number=number)
+            ):
                 doubtful.discard(number)
         match record:
             case records.Refused(number=number, final=True) | records.Outcome(number=number):

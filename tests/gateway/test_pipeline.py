@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -114,6 +115,7 @@ def refused(status: int) -> SubmitSmResp:
     return SubmitSmResp(2, status)
 
 
+DELIVERED = int(MessageState.DELIVERED)
 REJECTED = int(MessageState.REJECTED)
 ANSWERS = {
     "taken": Answer(taken(), False, ["Sent"], SENT),
@@ -332,6 +334,46 @@ def test_a_late_refusal_tells_the_fate_of_a_part_only_if_no_other_attempt_is_in_
     assert len(peer.taken()) == case.again
 
 
+class Afterwards(NamedTuple):
+    """What comes for the first attempt once the second was refused; the state then, and what is reported."""
+
+    come: Callable[[CarrierPeer, SubmitSm], None]
+    state: int
+    reports: tuple[tuple[int, bytes], ...] = ()
+
+
+AFTERWARDS = {
+    "nothing": Afterwards(lambda peer, first: None, UNCERTAIN),
+    "its receipt": Afterwards(
+        lambda peer, first: peer.deliver(receipt(b"17", MOBILE)), FINAL, ((DELIVERED, b"000"),)
+    ),
+    "its positive response": Afterwards(lambda peer, first: peer.answer(first, b"17"), SENT),
+    "its refusal": Afterwards(
+        lambda peer, first: peer.answer(first, command_status=BAD_NUMBER), FINAL, ((REJECTED, b"00B"),)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", AFTERWARDS.values(), ids=AFTERWARDS)
+def test_a_refusal_for_good_ends_no_part_whose_earlier_attempt_is_in_doubt(
+    case: Afterwards, world: World
+) -> None:
+    peer, application = world.connect(), world.application()
+    message_id = application.submit(MOBILE)
+    (first,) = peer.taken()
+    world.wait(10.0)
+    world.pipeline.resend([world.part(message_id)], "zhang", "asked by the sender")
+    world.settle()
+    (second,) = peer.taken()
+    peer.answer(second, command_status=BAD_NUMBER)
+    assert (world.part(message_id).state, application.reports()) == (UNCERTAIN, [])
+    case.come(peer, first)
+    world.wait(60.0)
+    assert world.part(message_id).state == case.state
+    assert application.reports() == [(message_id, state, error) for state, error in case.reports]
+    assert peer.taken() == []
+
+
 def test_a_late_answer_takes_a_part_out_of_the_queue(sealer: Sealer) -> None:
     world = World(sealer, accounts=(account(uncertain="resend"),))
     peer, application = world.connect(), world.application()
@@ -468,7 +510,6 @@ class Stale(NamedTuple):
 
 
 EXPIRED = int(MessageState.EXPIRED)
-DELIVERED = int(MessageState.DELIVERED)
 STALE = [
     *(Stale(state, b"DELIVRD", True, (DELIVERED,)) for state in (QUEUED, DISPATCHED, SENT)),
     *(

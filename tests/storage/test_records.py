@@ -84,7 +84,7 @@ FIELDS = {
     " final number_hash content",
     "Ported": "time_us number_hash network source expires_us",
     "Postponed": "number time_us until_us carrier reason",
-    "Refused": "number time_us link command_status final moot",
+    "Refused": "number time_us link command_status final moot in_doubt",
     "Replaced": "number time_us content registered_delivery expires_us parts",
     "Reply": "time_us account carrier link number_hash content how waits",
     "Reported": "record time_us account session command_status",
