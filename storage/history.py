@@ -268,8 +268,12 @@ class History:
         self._set(index, _REPORTABLE)
         state = self._dispatched_part(index, record.number, "a refusal")
         if state is not None and not record.moot:
-            self._uncertain.discard(record.number)
             state &= ~(_INTENT_OPEN | _UNCERTAIN)
+            if record.in_doubt:
+                self._uncertain.add(record.number)
+                state |= _UNCERTAIN
+            else:
+                self._uncertain.discard(record.number)
             self._set(record.number, state)
             if record.final:
                 self._end(index, record.number, state, None)

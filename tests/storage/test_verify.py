@@ -192,6 +192,24 @@ FAULTS: list[tuple[list[Record], list[tuple[int, str]]]] = [
 ]
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["left alone", "sent again"])
+def test_a_part_refused_while_an_earlier_attempt_is_in_doubt_is_uncertain(
+    again: bool, tmp_path: Path
+) -> None:
+    write_log(
+        tmp_path,
+        accepted(),
+        dispatched(1),
+        Uncertain(T, [1], 0, "no response"),
+        dispatched(1),
+        Refused(1, T, 0, 0x0B, False, False, True),
+        *([dispatched(1)] if again else []),
+    )
+    report = verify(tmp_path)
+    assert report.sound
+    assert (report.uncertain, report.open, report.outcomes) == ([] if again else [1], 1, {})
+
+
 @pytest.mark.parametrize(("records", "faults"), FAULTS)
 def test_contradictions(tmp_path: Path, records: list[Record], faults: list[tuple[int, str]]) -> None:
     write_log(tmp_path, *records)
