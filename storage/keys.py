@@ -77,14 +77,8 @@ def initialise_master_key(path: Path) -> None:
         ) from taken
 
 
-def read_master_key(path: Path, *, guarded: bool = False) -> bytes:
-    """The 32 octets in a master key file: one line of 64 hexadecimal digits, or of base64.
-
-    `guarded`: the directory keeps others out whatever the mode says, as systemd's directory of credentials
-    does, whose files show group bits because access is granted by an ACL.
-
-    Raises KeyFileError: missing, readable by group or others, or not a key.
-    """
+def read_secret(path: Path, *, guarded: bool = False) -> bytes:
+    """The line in a file of secrets, at most 1024 octets. Errors and `guarded` as in read_master_key."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as failure:
@@ -95,7 +89,18 @@ def read_master_key(path: Path, *, guarded: bool = False) -> bytes:
             raise KeyFileError(
                 f"{path} is mode {mode:04o}, readable by others than its owner; run: chmod 600 {path}"
             )
-        text = file.read(1024).strip()
+        return file.read(1024).strip()
+
+
+def read_master_key(path: Path, *, guarded: bool = False) -> bytes:
+    """The 32 octets in a master key file: one line of 64 hexadecimal digits, or of base64.
+
+    `guarded`: the directory keeps others out whatever the mode says, as systemd's directory of credentials
+    does, whose files show group bits because access is granted by an ACL.
+
+    Raises KeyFileError: missing, readable by group or others, or not a key.
+    """
+    text = read_secret(path, guarded=guarded)
     try:
         key = (
             bytes.fromhex(text.decode("ascii"))

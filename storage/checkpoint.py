@@ -1,0 +1,44 @@
+"""Checkpoints (C2SP tlog-checkpoint): how large the log is and what its root is, as a text to be signed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+
+import msgspec
+
+from storage.merkle import HASH_OCTETS
+from storage.note import NoteError
+
+_SIZE_DIGITS_MAX: Final = 19  # a tree of 2**63 leaves is as large as any may be
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """The state of a log.  origin: its name; size: its records; root: the hash over all of them."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def text(self) -> str:
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+
+    @classmethod
+    def parse(cls, text: str) -> Checkpoint:
+        """Raises NoteError. Lines behind the third, which others may add, are passed over."""
+        lines = text.split("\n")
+        if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
+            raise NoteError("a checkpoint has at least three lines, and none of them is empty")
+        origin, digits, encoded = lines[:3]
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= _SIZE_DIGITS_MAX):
+            raise NoteError(f"the size of a checkpoint is {digits[:40]!r}")
+        if digits != str(int(digits)):
+            raise NoteError(f"the size of a checkpoint has leading zeros: {digits}")
+        try:
+            root = base64.b64decode(encoded, validate=True)
+        except (ValueError, binascii.Error):
+            raise NoteError("the root of a checkpoint is no base64") from None
+        if len(root) != HASH_OCTETS or base64.b64encode(root).decode() != encoded:
+            raise NoteError("the root of a checkpoint is no hash of 32 octets")
+        return cls(origin, int(digits), root)

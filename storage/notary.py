@@ -1,0 +1,170 @@
+"""The notary: follows the evidence, grows the tree over its records, and signs how far it has come.
+
+It reads durable records only, and signs a checkpoint only if the tree extends the last one that it signed:
+at the start the tree is taken up where that one left it, and its root must be the one that was signed; from
+there it only grows.  Where tiles are missing or are not those of that root, they are built anew from the
+records, and if the records lead to another root, nothing is signed any more, since the evidence is not the
+one that was signed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from storage.checkpoint import Checkpoint
+from storage.checkpoints import Checkpoints
+from storage.durable import make_directory
+from storage.errors import CorruptEvidence, EvidenceError, LogInUse
+from storage.note import Note, NoteError, Signer
+from storage.reader import LogReader
+from storage.segment import FIRST_INDEX
+from storage.tiles import StoredTree, TileMissing
+
+TILE_NAME: Final = "tile"
+
+# Records that one step takes, about a second of work: a checkpoint is signed after each, also while it
+# catches up.
+STEP_RECORDS: Final = 200_000
+
+
+class EvidenceChanged(EvidenceError):
+    """The evidence is not the one that was signed: records are gone, or others stand in their place."""
+
+
+class Notary:
+    """Grows the tree and signs checkpoints. One process at a time; `proofs/lock` sees to it."""
+
+    def __init__(self, evidence: Path, proofs: Path, origin: str, signer: Signer) -> None:
+        """Raises LogInUse where another process does the same."""
+        make_directory(proofs)
+        self._lock = os.open(proofs / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise LogInUse(f"{proofs}: another ledger process signs here") from None
+        self.origin = origin
+        self._signer = signer
+        self._tiles = proofs / TILE_NAME
+        self._checkpoints = Checkpoints(proofs)
+        self._reader = LogReader(evidence)
+        self._tree = StoredTree(self._tiles)
+        self.signed: Checkpoint | None = None  # the last one
+
+    def close(self) -> None:
+        self._reader.close()
+        self._checkpoints.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> Notary:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def size(self) -> int:
+        """Records in the tree."""
+        return self._tree.size
+
+    @property
+    def behind(self) -> int:
+        """Durable records that are not in the tree yet."""
+        return self._reader.next_index - FIRST_INDEX - self._tree.size
+
+    def recover(self) -> None:
+        """Take up the tree where the last checkpoint left it.
+
+        Raises EvidenceChanged, CorruptEvidence.
+        """
+        note = self._checkpoints.recover()
+        if note is None:
+            return
+        self.signed = signed = self._own(note)
+        if self._reader.next_index - FIRST_INDEX < signed.size:
+            raise EvidenceChanged(
+                f"{self._reader.directory}: records {self._reader.next_index} to {signed.size} were signed"
+                " and are gone: restore the segments from a copy"
+            )
+        try:
+            self._tree = StoredTree.load(self._tiles, signed.size)
+            whole = self._tree.root() == signed.root
+        except TileMissing:
+            whole = False
+        if not whole:
+            self._build_anew(signed)
+
+    def _own(self, note: Note) -> Checkpoint:
+        """The checkpoint in a note of our own."""
+        try:
+            if not note.signed_by((self._signer.verifier,)):
+                raise EvidenceChanged(
+                    f"the last checkpoint was not signed by {self._signer.verifier}: give this log the key"
+                    " that it was begun with"
+                )
+            checkpoint = Checkpoint.parse(note.text)
+        except NoteError as error:
+            raise EvidenceChanged(f"the last checkpoint is damaged: {error}") from error
+        if checkpoint.origin != self.origin:
+            raise EvidenceChanged(
+                f"the last checkpoint is of {checkpoint.origin}, and this log is called {self.origin}"
+            )
+        return checkpoint
+
+    def _build_anew(self, signed: Checkpoint) -> None:
+        """Make the tiles from the records, as far as they were signed."""
+        if self._reader.first_index != FIRST_INDEX:
+            raise EvidenceChanged(
+                f"{self._tiles}: tiles are missing or wrong, and segments that they could be made from are"
+                " not here: restore the tiles, or the segments, from a copy"
+            )
+        self._tree = StoredTree(self._tiles)
+        self._grow(signed.size)
+        if self._tree.root() != signed.root:
+            raise EvidenceChanged(
+                f"{self._reader.directory}: the first {signed.size} records are not those that were signed"
+            )
+        self._tree.save()
+
+    def step(self, now_us: int) -> bool:
+        """Take up what has become durable, at most STEP_RECORDS, and sign; whether there was anything.
+
+        Raises CorruptEvidence, EvidenceChanged, DurabilityLost, NoRoom.
+        """
+        durable = self._reader.next_index - FIRST_INDEX
+        if durable < self._tree.size:
+            raise EvidenceChanged(
+                f"{self._reader.directory}: it ends with record {durable}, and {self._tree.size} are signed"
+            )
+        self._grow(min(durable, self._tree.size + STEP_RECORDS))
+        if self._tree.size == (self.signed.size if self.signed else 0):
+            return False
+        self._tree.save()
+        checkpoint = Checkpoint(self.origin, self._tree.size, self._tree.root())
+        text = checkpoint.text()
+        self._checkpoints.append(Note(text, (self._signer.sign(text),)), now_us)
+        self.signed = checkpoint
+        return True
+
+    def _grow(self, size: int) -> None:
+        """Let the tree have so many leaves."""
+        tree = self._tree
+        if tree.size == size:
+            return
+        for frame in self._reader.frames(FIRST_INDEX + tree.size, FIRST_INDEX + size):
+            try:
+                records = frame.records()
+            except ValueError as failure:
+                raise CorruptEvidence(self._reader.directory, frame.offset, str(failure)) from failure
+            skipped = FIRST_INDEX + tree.size - frame.first_index
+            # As merkle.leaf_hash, without a call for each.
+            tree.extend(
+                [
+                    sha256(b"\0" + record).digest()
+                    for record in records[skipped : FIRST_INDEX + size - frame.first_index]
+                ]
+            )

@@ -1,0 +1,238 @@
+"""The Merkle tree on disk: tiles of 256 hashes, laid out as C2SP tlog-tiles has it.
+
+    tile/LEVEL/NNN           a full tile: 256 hashes, 8192 octets, never changed
+    tile/LEVEL/NNN.p/WIDTH   one that is not full yet, as it was when a checkpoint was made
+
+A tile of level 0 holds leaf hashes; a hash of a higher level is the root of a full tile below.  Numbers above
+999 have a directory for every three digits: `x001/x234/067`.
+
+Everything here can be made again from the records, so nothing is synced: what a crash leaves unfinished is
+found out, since the root over the tiles must be that of the last checkpoint, and is built anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from storage.merkle import EMPTY_ROOT, HASH_OCTETS, node_hash, root_of
+
+HEIGHT: Final = 8
+WIDTH: Final = 1 << HEIGHT
+TILE_OCTETS: Final = WIDTH * HASH_OCTETS
+
+# Tiles kept by one reader, 8 KiB each: a proof reads one of each level, and neighbours share most of them.
+_KEPT_MAX: Final = 256
+
+
+class TileMissing(Exception):
+    """A tile that a tree of this size needs is not there, or is too short."""
+
+
+def tile_path(directory: Path, level: int, place: int, width: int = WIDTH) -> Path:
+    """Where the tile at this place of its level stands; `width`: hashes in it, WIDTH when it is full."""
+    digits = f"{place:03d}"
+    digits = digits.zfill(-(-len(digits) // 3) * 3)
+    groups = [digits[start : start + 3] for start in range(0, len(digits), 3)]
+    path = directory / str(level) / "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
+    return path if width == WIDTH else partial_tiles(path) / str(width)
+
+
+def partial_tiles(path: Path) -> Path:
+    """The directory of what was written of a tile before it was full; `path`: of the full one."""
+    return path.with_name(f"{path.name}.p")
+
+
+def partial_widths(path: Path) -> list[int]:
+    """The widths in which a tile was written before it was full; `path`: of the full one."""
+    try:
+        names = os.listdir(partial_tiles(path))
+    except FileNotFoundError:
+        return []
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+class Tiles:
+    """Reads the tiles of a tree over `size` leaves."""
+
+    def __init__(self, directory: Path, size: int) -> None:
+        """`directory`: the one named `tile`."""
+        self.directory = directory
+        self.size = size
+        self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    def edge(self, level: int) -> list[bytes]:
+        """The hashes of the tile of this level that is not full; none if there is none."""
+        count = self.size >> HEIGHT * level
+        width = count % WIDTH
+        return _split(self._tile(level, count // WIDTH)[: width * HASH_OCTETS]) if width else []
+
+    def subtree(self, height: int, place: int) -> bytes:
+        """The hash of a complete subtree (storage/merkle.py). Raises TileMissing."""
+        level, above = divmod(height, HEIGHT)
+        first = place << above  # of the hashes at this level that it covers
+        tile, start = divmod(first, WIDTH)
+        octets = self._tile(level, tile)
+        return root_of(_split(octets[start * HASH_OCTETS : (start + (1 << above)) * HASH_OCTETS]))
+
+    def _tile(self, level: int, place: int) -> bytes:
+        octets = self._kept.get((level, place))
+        if octets is None:
+            octets = self._kept[level, place] = self._read(level, place)
+            if len(self._kept) > _KEPT_MAX:
+                self._kept.popitem(last=False)
+        return octets
+
+    def _read(self, level: int, place: int) -> bytes:
+        """A tile as wide as the tree needs it, from whichever file holds so much: it has grown since."""
+        width = min(WIDTH, (self.size >> HEIGHT * level) - place * WIDTH)
+        assert width > 0, "no tree of this size has such a tile"
+        full = tile_path(self.directory, level, place)
+        widest = max(partial_widths(full), default=0)
+        exact = tile_path(self.directory, level, place, width)
+        for path in (exact, full, partial_tiles(full) / str(widest)):
+            try:
+                octets = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            if len(octets) >= width * HASH_OCTETS and len(octets) % HASH_OCTETS == 0:
+                return octets[: width * HASH_OCTETS]
+            raise TileMissing(f"{path}: {len(octets)} octets, {width} hashes are needed")
+        raise TileMissing(f"{exact} is missing")
+
+
+class _Edge:
+    """What there is of the tile of one level that is not full: its hashes, and what `root` needs of them."""
+
+    __slots__ = ("_folded", "_roots", "hashes", "saved")
+
+    def __init__(self, hashes: list[bytes]) -> None:
+        self.hashes = hashes
+        self.saved = 0  # how many of them stand in a file
+        self._folded = 0  # how many are in the roots
+        self._roots: list[bytes] = []  # of complete subtrees, the largest first
+
+    def roots(self) -> list[bytes]:
+        """The roots of the complete subtrees that all its hashes make; what was folded once stays so."""
+        roots = self._roots
+        for place in range(self._folded, len(self.hashes)):
+            roots.append(self.hashes[place])
+            while place & 1:
+                right = roots.pop()
+                roots[-1] = node_hash(roots[-1], right)
+                place >>= 1
+        self._folded = len(self.hashes)
+        return roots
+
+    def drop(self, count: int) -> None:
+        """The first tile of it, or the first tiles, are full and leave."""
+        del self.hashes[:count]
+        self.saved = self._folded = 0
+        self._roots.clear()
+
+
+class GrowingTree:
+    """A tree that grows by leaves and gives its tiles away as they become full.
+
+    For one owner. A root costs as many hashes as the tree is high, and two a leaf at the most.
+    """
+
+    def __init__(self, size: int = 0, edges: Sequence[list[bytes]] = ()) -> None:
+        """`edges`: of a tree of `size` that is there already, its `Tiles.edge` from level 0 up."""
+        self.size = size
+        self._edges = [_Edge(list(edge)) for edge in edges] or [_Edge([])]
+
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Append leaf hashes."""
+        self.size += len(leaves)
+        edge = self._edges[0]
+        edge.hashes.extend(leaves)
+        if len(edge.hashes) >= WIDTH:
+            self._carry(0)
+
+    def _carry(self, level: int) -> None:
+        """Give away the tiles of a level that are full, and carry their roots up."""
+        edge = self._edges[level]
+        tiles = len(edge.hashes) // WIDTH
+        place = (self.size >> HEIGHT * level) // WIDTH - tiles
+        if level + 1 == len(self._edges):
+            self._edges.append(_Edge([]))
+        above = self._edges[level + 1].hashes
+        for start in range(0, tiles * WIDTH, WIDTH):
+            tile = edge.hashes[start : start + WIDTH]
+            self._full(level, place, tile, edge.saved if not start else 0)
+            above.append(root_of(tile))
+            place += 1
+        edge.drop(tiles * WIDTH)
+        if len(above) >= WIDTH:
+            self._carry(level + 1)
+
+    def _full(self, level: int, place: int, hashes: list[bytes], saved: int) -> None:
+        """A tile has become full, of which `saved` hashes stood in a file before."""
+
+    def root(self) -> bytes:
+        """The root over all leaves so far."""
+        root = b""
+        for edge in self._edges:  # what is not full of the level below stands last in the one above
+            for complete in reversed(edge.roots()):
+                root = node_hash(complete, root) if root else complete
+        return root or EMPTY_ROOT
+
+    def edges(self) -> Iterator[tuple[int, int, list[bytes]]]:
+        """(level, place, hashes) of the tiles that are not full, from the lowest level up."""
+        for level, edge in enumerate(self._edges):
+            if edge.hashes:
+                yield level, (self.size >> HEIGHT * level) // WIDTH, edge.hashes
+
+
+class StoredTree(GrowingTree):
+    """A tree whose tiles are written: full ones at once, those at the right edge by `save`."""
+
+    def __init__(self, directory: Path, size: int = 0, edges: Sequence[list[bytes]] = ()) -> None:
+        super().__init__(size, edges)
+        self.directory = directory
+
+    @classmethod
+    def load(cls, directory: Path, size: int) -> StoredTree:
+        """Go on with the tree of this size. Raises TileMissing."""
+        tiles = Tiles(directory, size)
+        return cls(directory, size, [tiles.edge(level) for level in range(_levels(size))])
+
+    def save(self) -> None:
+        """Write the tiles at the right edge as they are now, before a checkpoint speaks of them."""
+        for level, place, hashes in self.edges():
+            self._write(tile_path(self.directory, level, place, len(hashes)), hashes)
+            self._edges[level].saved = len(hashes)
+
+    def _full(self, level: int, place: int, hashes: list[bytes], saved: int) -> None:
+        path = tile_path(self.directory, level, place)
+        self._write(path, hashes)
+        if saved:  # what was written of it before has served its time
+            shutil.rmtree(partial_tiles(path), ignore_errors=True)
+
+    def _write(self, path: Path, hashes: list[bytes]) -> None:
+        """Put a tile in its place, whole: a reader finds all of it or nothing."""
+        part = path.with_name(f"{path.name}.part")
+        octets = b"".join(hashes)
+        try:
+            part.write_bytes(octets)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(octets)
+        os.replace(part, path)
+
+
+def _levels(size: int) -> int:
+    """Levels of tiles that a tree of this size has."""
+    levels = 1
+    while size >> HEIGHT * levels:
+        levels += 1
+    return levels
+
+
+def _split(octets: bytes) -> list[bytes]:
+    return [octets[start : start + HASH_OCTETS] for start in range(0, len(octets), HASH_OCTETS)]

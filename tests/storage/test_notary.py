@@ -1,0 +1,283 @@
+"""The notary signs what extends the last it signed, and nothing else, wherever it was stopped before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.checkpoint import Checkpoint
+from storage.checkpoints import CHECKPOINT_NAME, Checkpoints, day_paths, signed_notes
+from storage.errors import CorruptEvidence, DurabilityLost, LogInUse
+from storage.merkle import leaf_hash, root_of
+from storage.notary import TILE_NAME, EvidenceChanged, Notary
+from storage.note import LOG, Note, Signer
+from storage.segment import segment_path
+from tests.storage.scaffold import NOON_US, LogDriver, record, stored
+
+SIGNER = Signer("hn-gw-1", LOG, bytes(range(32)))
+DAY_US = 86_400_000_000
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Path:
+    return tmp_path / "evidence"
+
+
+@pytest.fixture
+def proofs(tmp_path: Path) -> Path:
+    return tmp_path / "proofs"
+
+
+@pytest.fixture
+def driver(evidence: Path) -> Iterator[LogDriver]:
+    evidence.mkdir()
+    with LogDriver(evidence) as log:
+        log.log.recover()
+        yield log
+
+
+def notary(evidence: Path, proofs: Path, signer: Signer = SIGNER) -> Notary:
+    return Notary(evidence, proofs, "hn-gw-1", signer)
+
+
+def sign(evidence: Path, proofs: Path, now_us: int = NOON_US) -> Checkpoint | None:
+    """Start a notary, let it take up what there is, and end it."""
+    with notary(evidence, proofs) as each:
+        each.recover()
+        while each.step(now_us):
+            pass
+        return each.signed
+
+
+def root(evidence: Path, size: int) -> bytes:
+    return root_of([leaf_hash(octets) for octets in stored(evidence)[:size]])
+
+
+def published(proofs: Path) -> Checkpoint:
+    note = Note.parse((proofs / CHECKPOINT_NAME).read_bytes())
+    assert set(note.signed_by((SIGNER.verifier,))) == {SIGNER.verifier}
+    return Checkpoint.parse(note.text)
+
+
+def history(proofs: Path) -> list[int]:
+    """The sizes that were signed."""
+    return [Checkpoint.parse(note.text).size for _, _, note in signed_notes(proofs)]
+
+
+def test_it_signs_what_is_durable_and_nothing_twice(driver: LogDriver, evidence: Path, proofs: Path) -> None:
+    driver.write(record(1), record(2))
+    with notary(evidence, proofs) as each:
+        each.recover()
+        assert each.behind == 2
+        assert each.step(NOON_US)
+        assert (each.behind, each.size) == (0, 2)
+        assert not each.step(NOON_US)
+        driver.log.append(record(3))  # not durable
+        assert not each.step(NOON_US)
+        driver.log.commit(None)
+        driver.step()
+        assert each.step(NOON_US)
+    assert published(proofs) == Checkpoint("hn-gw-1", 3, root(evidence, 3))
+    assert history(proofs) == [2, 3]
+
+
+def test_it_goes_on_where_it_was(driver: LogDriver, evidence: Path, proofs: Path) -> None:
+    for number in range(1, 700, 90):
+        driver.write(*(record(number + each) for each in range(90)))
+        if number % 4 == 1:
+            driver.turn(record(number + 90))
+        signed = sign(evidence, proofs)
+        assert signed is not None
+        assert signed.root == root(evidence, signed.size)
+    assert history(proofs) == sorted(set(history(proofs)))
+    assert published(proofs).size == len(stored(evidence))
+
+
+def test_a_day_in_shanghai_has_a_file(driver: LogDriver, evidence: Path, proofs: Path) -> None:
+    for day in range(3):
+        driver.write(record(day))
+        sign(evidence, proofs, NOON_US + day * DAY_US)
+    assert [path.name for path in day_paths(proofs)] == ["2026-09-21", "2026-09-22", "2026-09-23"]
+    driver.write(record(4))
+    sign(evidence, proofs, NOON_US)  # the clock went back: the order of signing counts
+    assert history(proofs) == [1, 2, 3, 4]
+    assert len(day_paths(proofs)) == 3
+
+
+def test_only_one_signs(driver: LogDriver, evidence: Path, proofs: Path) -> None:
+    with notary(evidence, proofs), pytest.raises(LogInUse, match="another ledger process"):
+        notary(evidence, proofs)
+    notary(evidence, proofs).close()
+
+
+@pytest.mark.parametrize("damage", ["gone", "flipped", "short", "edge flipped", "other size"])
+def test_tiles_that_are_wrong_are_made_again(
+    damage: str, driver: LogDriver, evidence: Path, proofs: Path
+) -> None:
+    driver.write(*(record(number) for number in range(600)))
+    sign(evidence, proofs)
+    tiles = proofs / TILE_NAME
+    before = {path: path.read_bytes() for path in tiles.rglob("*") if path.is_file()}
+    edge = tiles / "0" / "002.p" / "88"
+    match damage:
+        case "gone":
+            shutil.rmtree(tiles)
+        case "flipped":
+            (tiles / "1" / "000.p" / "2").write_bytes(bytes(64))
+        case "short":
+            (tiles / "1" / "000.p" / "2").write_bytes(bytes(32))
+        case "edge flipped":
+            edge.write_bytes(bytes([edge.read_bytes()[0] ^ 1]) + edge.read_bytes()[1:])
+        case "other size":
+            os.rename(edge, edge.with_name("87"))
+    driver.write(record(601))
+    signed = sign(evidence, proofs)
+    assert signed == Checkpoint("hn-gw-1", 601, root(evidence, 601))
+    after = {path: path.read_bytes() for path in tiles.rglob("*") if path.is_file()}
+    assert all(after[path] == octets for path, octets in before.items() if path in after)
+
+
+def test_tiles_that_cannot_be_made_again_are_asked_for(
+    driver: LogDriver, evidence: Path, proofs: Path
+) -> None:
+    driver.write(record(1))
+    driver.turn(record(2))
+    sign(evidence, proofs)
+    shutil.rmtree(proofs / TILE_NAME)
+    segment_path(evidence, 1).unlink()
+    with notary(evidence, proofs) as each, pytest.raises(EvidenceChanged, match="restore the tiles"):
+        each.recover()
+
+
+def test_other_records_in_the_place_of_those_signed_are_not_signed(
+    driver: LogDriver, evidence: Path, proofs: Path, tmp_path: Path
+) -> None:
+    driver.write(record(1), record(2))
+    sign(evidence, proofs)
+    shutil.rmtree(proofs / TILE_NAME)
+    other = tmp_path / "other"
+    other.mkdir()
+    with LogDriver(other) as log:
+        log.log.recover()
+        log.write(record(1), record(3), record(4))
+    with notary(other, proofs) as each, pytest.raises(EvidenceChanged, match="not those that were signed"):
+        each.recover()
+    assert history(proofs) == [2]
+
+
+def test_a_log_that_has_become_shorter_is_not_signed(
+    driver: LogDriver, evidence: Path, proofs: Path, tmp_path: Path
+) -> None:
+    driver.write(record(1))
+    copy = tmp_path / "copy"
+    shutil.copytree(evidence, copy, ignore=shutil.ignore_patterns("spare.*"))
+    driver.write(record(2), record(3))
+    sign(evidence, proofs)
+    with notary(copy, proofs) as each, pytest.raises(EvidenceChanged, match="records 2 to 3 were signed"):
+        each.recover()
+
+
+@pytest.mark.parametrize("octets", range(0, 162, 7))
+def test_a_checkpoint_that_a_crash_cut_short_was_seen_by_nobody(
+    octets: int, driver: LogDriver, evidence: Path, proofs: Path
+) -> None:
+    driver.write(record(1))
+    sign(evidence, proofs)
+    [day] = day_paths(proofs)
+    first = day.read_bytes()
+    driver.write(record(2))
+    sign(evidence, proofs)
+    whole = day.read_bytes()
+    assert octets < len(whole) - len(first)
+    day.write_bytes(whole[: len(first) + octets])
+    assert sign(evidence, proofs) == Checkpoint("hn-gw-1", 2, root(evidence, 2))
+    assert history(proofs) == [1, 2]
+    assert day.read_bytes() == whole
+
+
+class BrokenDisk(Exception):
+    """The power goes here."""
+
+
+@pytest.mark.parametrize("step", ["write_at", "sync_data"])
+def test_nobody_sees_a_checkpoint_before_it_is_durable(
+    step: str, driver: LogDriver, evidence: Path, proofs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.write(record(1))
+    sign(evidence, proofs)
+    before = (proofs / CHECKPOINT_NAME).read_bytes()
+    driver.write(record(2))
+
+    def fail(*_: object) -> None:
+        raise DurabilityLost(proofs, step, OSError(5, "the disk is gone"))
+
+    with notary(evidence, proofs) as each:
+        each.recover()
+        monkeypatch.setattr(f"storage.durable.Disk.{step}", fail)
+        with pytest.raises(DurabilityLost):
+            each.step(NOON_US)
+        monkeypatch.undo()
+    assert (proofs / CHECKPOINT_NAME).read_bytes() == before
+    assert sign(evidence, proofs) == Checkpoint("hn-gw-1", 2, root(evidence, 2))
+
+
+def test_what_was_signed_and_not_yet_shown_is_shown_by_the_next_start(
+    driver: LogDriver, evidence: Path, proofs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.write(record(1))
+
+    def die(*_: object) -> None:
+        raise BrokenDisk
+
+    with notary(evidence, proofs) as each:
+        monkeypatch.setattr(Checkpoints, "_publish", die)
+        with pytest.raises(BrokenDisk):
+            each.step(NOON_US)
+        monkeypatch.undo()
+    assert not (proofs / CHECKPOINT_NAME).exists()
+    with notary(evidence, proofs) as each:
+        each.recover()
+    assert published(proofs).size == 1
+
+
+REFUSALS = {
+    "another key": (Signer("hn-gw-1", LOG, bytes(32)), "hn-gw-1", "was not signed by hn-gw-1"),
+    "another name": (SIGNER, "hn-gw-2", "is of hn-gw-1, and this log is called hn-gw-2"),
+}
+
+
+@pytest.mark.parametrize(("signer", "origin", "reason"), REFUSALS.values(), ids=REFUSALS)
+def test_it_goes_on_under_its_own_name_and_key_only(
+    signer: Signer, origin: str, reason: str, driver: LogDriver, evidence: Path, proofs: Path
+) -> None:
+    driver.write(record(1))
+    sign(evidence, proofs)
+    with Notary(evidence, proofs, origin, signer) as each, pytest.raises(EvidenceChanged, match=reason):
+        each.recover()
+
+
+def test_a_checkpoint_without_those_before_it_is_damage(
+    driver: LogDriver, evidence: Path, proofs: Path
+) -> None:
+    driver.write(record(1))
+    sign(evidence, proofs)
+    [day] = day_paths(proofs)
+    day.unlink()
+    with notary(evidence, proofs) as each, pytest.raises(CorruptEvidence, match="the checkpoints before it"):
+        each.recover()
+
+
+def test_a_checkpoint_cut_short_before_others_is_damage(
+    driver: LogDriver, evidence: Path, proofs: Path
+) -> None:
+    for day in range(2):
+        driver.write(record(day))
+        sign(evidence, proofs, NOON_US + day * DAY_US)
+    first, _ = day_paths(proofs)
+    first.write_bytes(first.read_bytes()[:-1])
+    with pytest.raises(CorruptEvidence, match="cut short, and later ones follow"):
+        history(proofs)
