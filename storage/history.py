@@ -39,6 +39,7 @@ from storage.records import (
     Withdrawn,
 )
 from storage.segment import FIRST_INDEX, NO_HASH
+from storage.verify_tree import Proven
 
 _FAULTS_LISTED_MAX: Final = 1000  # enough to see what kind of fault it is; all of them are counted
 
@@ -103,6 +104,7 @@ class VerifyReport(msgspec.Struct):
     keys: int = 0  # data keys opened
     erased_days: list[str] = msgspec.field(default_factory=list)  # days of which a key is gone
     torn_tail: tuple[Path, int, int] | None = None  # unfinished write at the end: path, offset, octets
+    proven: Proven | None = None  # by the checkpoints; None: they were not looked at
     damage: Damage | None = None
     fault_count: int = 0
     faults: list[Fault] = msgspec.field(default_factory=list)  # the first of them

@@ -42,6 +42,22 @@ def tile_path(directory: Path, level: int, place: int, width: int = WIDTH) -> Pa
     return path if width == WIDTH else partial_tiles(path) / str(width)
 
 
+def place_of(path: Path) -> tuple[int, int, int] | None:
+    """(level, place, width) of the tile at a path below the directory of tiles; None if it is no tile's."""
+    level, *groups = path.parts
+    width = str(WIDTH)
+    if len(groups) > 1 and groups[-2].endswith(".p"):
+        width = groups.pop()
+        groups[-1] = groups[-1].removesuffix(".p")
+    digits = "".join(group.removeprefix("x") for group in groups)
+    numbers = (level, digits, width)
+    if not all(each.isascii() and each.isdigit() for each in numbers):
+        return None
+    found = int(level), int(digits), int(width)
+    whole = 0 < found[2] <= WIDTH and tile_path(Path(), *found) == path
+    return found if whole else None
+
+
 def partial_tiles(path: Path) -> Path:
     """The directory of what was written of a tile before it was full; `path`: of the full one."""
     return path.with_name(f"{path.name}.p")
@@ -200,7 +216,7 @@ class StoredTree(GrowingTree):
     def load(cls, directory: Path, size: int) -> StoredTree:
         """Go on with the tree of this size. Raises TileMissing."""
         tiles = Tiles(directory, size)
-        return cls(directory, size, [tiles.edge(level) for level in range(_levels(size))])
+        return cls(directory, size, [tiles.edge(level) for level in range(levels_of(size))])
 
     def save(self) -> None:
         """Write the tiles at the right edge as they are now, before a checkpoint speaks of them."""
@@ -226,7 +242,7 @@ class StoredTree(GrowingTree):
         os.replace(part, path)
 
 
-def _levels(size: int) -> int:
+def levels_of(size: int) -> int:
     """Levels of tiles that a tree of this size has."""
     levels = 1
     while size >> HEIGHT * levels:

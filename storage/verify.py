@@ -35,6 +35,7 @@ from storage.segment import (
     check_neighbours,
     segment_paths,
 )
+from storage.verify_tree import Proofs, TreeCheck
 
 
 def verify(
@@ -43,18 +44,19 @@ def verify(
     *,
     keys_directory: Path | None = None,
     keyring: Keyring | None = None,
+    proofs: Proofs | None = None,
 ) -> VerifyReport:
     """Check a whole evidence directory, without writing to it. Never raises for what it finds there.
 
     `progress(octets done, octets of all files)` is called after each segment. `keys_directory` (default:
     `keys` in the evidence): where the data key files are compared with the KeyOpened records; `keyring`:
-    opens them as well.
+    opens them as well. `proofs`: tiles, checkpoints and cosignatures are checked too.
     """
     report = VerifyReport()
     history = History(report)
     marked = _marked(directory)  # before the segments: a log in use goes on growing
     try:
-        _verify_segments(directory, report, history, progress or (lambda done, total: None))
+        _verify_segments(directory, report, history, proofs, progress or (lambda done, total: None))
     except CorruptEvidence as found:
         report.damage = Damage(found.path, found.offset, found.reason)
     history.close()
@@ -66,7 +68,11 @@ def verify(
 
 
 def _verify_segments(
-    directory: Path, report: VerifyReport, history: History, progress: Callable[[int, int], None]
+    directory: Path,
+    report: VerifyReport,
+    history: History,
+    proofs: Proofs | None,
+    progress: Callable[[int, int], None],
 ) -> None:
     paths = segment_paths(directory)
     total = sum(path.stat().st_size for path in paths)
@@ -74,6 +80,9 @@ def _verify_segments(
     stop = _end_in_use(directory)
     previous: SegmentHeader | None = None
     chain = Chain(FIRST_INDEX, NO_HASH)
+    tree: TreeCheck | None = None
+    if proofs is not None and not paths:
+        tree = TreeCheck(proofs, FIRST_INDEX)
     for path in paths:
         with SegmentReader(path) as reader:
             header = reader.header
@@ -84,6 +93,9 @@ def _verify_segments(
                 report.first_index = report.next_index = header.first_index
                 report.identity = header.identity
                 history.begin(header.first_index)
+                if proofs is not None:
+                    tree = TreeCheck(proofs, header.first_index)
+                    report.proven = tree.proven
             else:
                 check_neighbours(path, header, previous)
                 chain.check_header(path, header)
@@ -91,16 +103,20 @@ def _verify_segments(
             report.segments += 1
             offset = SEGMENT_HEADER_OCTETS
             for frame in chain.walk(reader):
-                _verify_frame(path, frame, report, history)
+                _verify_frame(path, frame, report, history, tree)
                 report.last_hash = chain.last_hash
                 offset = frame.end
                 if chain.next_index == stop:
-                    return
+                    break
+            if chain.next_index == stop:
+                break
             torn = reader.torn_tail(offset, last=path is paths[-1])
             if torn is not None:
                 report.torn_tail = (path, torn.offset, torn.octets)
             done += reader.size
         progress(done, total)
+    if tree is not None:
+        tree.finish()
 
 
 def _marked(directory: Path) -> int:
@@ -129,7 +145,9 @@ def _end_in_use(directory: Path) -> int | None:
     return None
 
 
-def _verify_frame(path: Path, frame: Frame, report: VerifyReport, history: History) -> None:
+def _verify_frame(
+    path: Path, frame: Frame, report: VerifyReport, history: History, tree: TreeCheck | None
+) -> None:
     try:
         records = frame.records()
     except ValueError as failure:
@@ -143,6 +161,8 @@ def _verify_frame(path: Path, frame: Frame, report: VerifyReport, history: Histo
     except msgspec.DecodeError as failure:
         raise CorruptEvidence(path, offset, f"not a record of this version: {failure}") from failure
     history.add(frame.first_index, decoded)
+    if tree is not None:
+        tree.add(records)
     report.frames += 1
     report.octets += frame.end - frame.offset
     report.records += frame.count

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.checkpoint import Checkpoint
-from storage.checkpoints import CHECKPOINT_NAME, Checkpoints, day_paths, signed_notes
+from storage.checkpoints import CHECKPOINT_NAME, Checkpoints, day_paths, extent, signed
 from storage.errors import CorruptEvidence, DurabilityLost, LogInUse
 from storage.merkle import leaf_hash, root_of
 from storage.notary import TILE_NAME, EvidenceChanged, Notary
@@ -65,7 +65,7 @@ def published(proofs: Path) -> Checkpoint:
 
 def history(proofs: Path) -> list[int]:
     """The sizes that were signed."""
-    return [Checkpoint.parse(note.text).size for _, _, note in signed_notes(proofs)]
+    return [Checkpoint.parse(entry.note.text).size for entry in signed(extent(proofs))]
 
 
 def test_it_signs_what_is_durable_and_nothing_twice(driver: LogDriver, evidence: Path, proofs: Path) -> None:
@@ -90,9 +90,9 @@ def test_it_goes_on_where_it_was(driver: LogDriver, evidence: Path, proofs: Path
         driver.write(*(record(number + each) for each in range(90)))
         if number % 4 == 1:
             driver.turn(record(number + 90))
-        signed = sign(evidence, proofs)
-        assert signed is not None
-        assert signed.root == root(evidence, signed.size)
+        last = sign(evidence, proofs)
+        assert last is not None
+        assert last.root == root(evidence, last.size)
     assert history(proofs) == sorted(set(history(proofs)))
     assert published(proofs).size == len(stored(evidence))
 
@@ -135,8 +135,7 @@ def test_tiles_that_are_wrong_are_made_again(
         case "other size":
             os.rename(edge, edge.with_name("87"))
     driver.write(record(601))
-    signed = sign(evidence, proofs)
-    assert signed == Checkpoint("hn-gw-1", 601, root(evidence, 601))
+    assert sign(evidence, proofs) == Checkpoint("hn-gw-1", 601, root(evidence, 601))
     after = {path: path.read_bytes() for path in tiles.rglob("*") if path.is_file()}
     assert all(after[path] == octets for path, octets in before.items() if path in after)
 
@@ -181,7 +180,7 @@ def test_a_log_that_has_become_shorter_is_not_signed(
         each.recover()
 
 
-@pytest.mark.parametrize("octets", range(0, 162, 7))
+@pytest.mark.parametrize("octets", range(0, 208, 9))
 def test_a_checkpoint_that_a_crash_cut_short_was_seen_by_nobody(
     octets: int, driver: LogDriver, evidence: Path, proofs: Path
 ) -> None:
@@ -271,13 +270,89 @@ def test_a_checkpoint_without_those_before_it_is_damage(
         each.recover()
 
 
-def test_a_checkpoint_cut_short_before_others_is_damage(
-    driver: LogDriver, evidence: Path, proofs: Path
+@pytest.fixture
+def three_days(driver: LogDriver, evidence: Path, proofs: Path) -> list[Path]:
+    """Files of three days, each with two checkpoints."""
+    for number in range(6):
+        driver.write(record(number))
+        sign(evidence, proofs, NOON_US + number // 2 * DAY_US)
+    return day_paths(proofs)
+
+
+def test_no_octet_of_a_day_can_be_another(three_days: list[Path], proofs: Path) -> None:
+    whole = list(signed(extent(proofs)))
+    for path in three_days:
+        octets = path.read_bytes()
+        for place in range(len(octets)):
+            path.write_bytes(bytes([*octets[:place], octets[place] ^ 1, *octets[place + 1 :]]))
+            try:
+                found = list(signed(extent(proofs)))
+            except CorruptEvidence:
+                continue
+            # Nothing but the end of the very last looks as if it had been cut short.
+            assert path is three_days[-1]
+            assert found == whole[:-1]
+        path.write_bytes(octets)
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_no_octet_of_a_day_can_be_missing_or_too_many(
+    place: int, three_days: list[Path], proofs: Path
 ) -> None:
-    for day in range(2):
-        driver.write(record(day))
-        sign(evidence, proofs, NOON_US + day * DAY_US)
-    first, _ = day_paths(proofs)
-    first.write_bytes(first.read_bytes()[:-1])
+    whole = list(signed(extent(proofs)))
+    path = three_days[place]
+    octets = path.read_bytes()
+    for at in range(len(octets)):
+        for wrong in (octets[:at] + octets[at + 1 :], octets[:at] + b"\n" + octets[at:]):
+            path.write_bytes(wrong)
+            try:
+                found = list(signed(extent(proofs)))
+            except CorruptEvidence:
+                continue
+            assert place == 2
+            assert found == whole[: len(found)] != whole or wrong.startswith(octets)
+
+
+def test_no_checkpoint_can_be_taken_out_put_in_or_moved(three_days: list[Path], proofs: Path) -> None:
+    octets = {path: path.read_bytes() for path in three_days}
+    entries = list(signed(extent(proofs)))
+    for path in three_days:
+        first, second = [entry.offset for entry in entries if entry.path == path]
+        head, one, two = octets[path][:first], octets[path][first:second], octets[path][second:]
+        for wrong in (head + two, head + two + one, head + one + one + two, one + two, head + one):
+            if path is three_days[-1] and wrong == head + one:
+                continue  # the last of all: only who has seen it can tell (the published one, a witness)
+            path.write_bytes(wrong)
+            with pytest.raises(CorruptEvidence):
+                list(signed(extent(proofs)))
+        path.write_bytes(octets[path])
+    three_days[1].unlink()
+    with pytest.raises(CorruptEvidence, match="does not continue the checkpoints of the day before"):
+        list(signed(extent(proofs)))
+
+
+def test_the_first_days_may_be_gone(three_days: list[Path], proofs: Path) -> None:
+    three_days[0].unlink()
+    assert history(proofs) == [3, 4, 5, 6]
+    three_days[1].unlink()
+    assert history(proofs) == [5, 6]
+
+
+def test_a_day_cut_short_before_others_is_damage(three_days: list[Path], proofs: Path) -> None:
+    three_days[0].write_bytes(three_days[0].read_bytes()[:-1])
     with pytest.raises(CorruptEvidence, match="cut short, and later ones follow"):
         history(proofs)
+
+
+def test_a_crash_while_a_day_begins_leaves_the_one_before_it(
+    three_days: list[Path], evidence: Path, proofs: Path, driver: LogDriver
+) -> None:
+    empty = three_days[-1].with_name("2026-09-24")
+    for octets in (b"", b"AAAA"):
+        empty.write_bytes(octets)
+        assert sign(evidence, proofs, NOON_US + 3 * DAY_US) == published(proofs)
+        assert history(proofs) == [1, 2, 3, 4, 5, 6]
+    driver.write(record(7))
+    sign(evidence, proofs, NOON_US + 3 * DAY_US)
+    assert history(proofs) == [1, 2, 3, 4, 5, 6, 7]
+    assert day_paths(proofs)[-1] == empty
