@@ -85,6 +85,12 @@ Weights = Annotated[
 ]
 
 
+VerifierKeys = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^[^+\s]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+$")], ...],
+    Meta(description="a list of verifier keys, each as `jingxin keys witness` prints it"),
+]
+
+
 class GatewayConfig(Struct, frozen=True, kw_only=True):
     """[gateway]: which host this is, and where its state lies."""
 
@@ -94,6 +100,10 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
     @property
     def evidence_dir(self) -> Path:
         return self.state_dir / "evidence"
+
+    @property
+    def proofs_dir(self) -> Path:
+        return self.state_dir / "proofs"
 
     @property
     def control_socket(self) -> Path:
@@ -126,6 +136,9 @@ class EvidenceConfig(Struct, frozen=True, kw_only=True):
     """[evidence]: the append-only log."""
 
     master_key_file: Path
+    # With it the ledger signs checkpoints; `signing` beside the master key unless it is given.
+    signing_key_file: Path | None = None
+    witnesses: VerifierKeys = ()  # whose cosignatures of checkpoints count
     # 1.2 million records of 220 octets; zeroed ahead in about a second.
     segment_mib: Annotated[int, Meta(ge=1, le=4096)] = 256
 
@@ -369,6 +382,14 @@ def warnings_of(config: Config) -> Iterator[str]:
 def master_key_file(tables: Tables) -> Path:
     """Where the master key lies. Raises ConfigError for a credential that is not here."""
     return _secret(located, tables.path, "evidence.master_key_file", tables.evidence.master_key_file)
+
+
+def signing_key_file(tables: Tables) -> Path:
+    """Where the key lies that signs checkpoints. Raises ConfigError for a credential that is not here."""
+    given = tables.evidence.signing_key_file
+    if given is None:
+        return master_key_file(tables).with_name("signing")
+    return _secret(located, tables.path, "evidence.signing_key_file", given)
 
 
 def _parse(path: Path) -> tuple[bytes, dict[str, Any]]:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -437,8 +438,8 @@ def _tune_interpreter() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def run(config: Config) -> None:
-    """Run the gateway in the foreground until SIGTERM or SIGINT.
+def run(config: Config, beside: AbstractContextManager[object]) -> None:
+    """Run the gateway in the foreground until SIGTERM or SIGINT, and ``beside`` for as long.
 
     Raises EvidenceError, ControlSocketError, HttpListenError or OSError if it cannot start; each says why.
     """
@@ -455,6 +456,7 @@ def run(config: Config) -> None:
         await Daemon(config, log_writer).run()
 
     try:
-        uvloop.run(main())
+        with beside:
+            uvloop.run(main())
     finally:
         log_writer.close()

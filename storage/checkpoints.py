@@ -23,13 +23,15 @@ from typing import Final
 
 import msgspec
 
+from storage.checkpoint import Checkpoint
 from storage.durable import DISK, make_directory
-from storage.errors import CorruptEvidence
+from storage.errors import CorruptEvidence, NoSuchRecord
 from storage.note import Note, NoteError
 from storage.seal import day_of
 
 CHECKPOINT_NAME: Final = "checkpoint"
 CHECKPOINTS_NAME: Final = "checkpoints"
+COSIGNED_NAME: Final = "cosigned"  # what witnesses have given back, a file for each
 
 _CHAIN_START: Final = bytes(32)
 _END: Final = b"\n\n"
@@ -67,6 +69,30 @@ def signed(days: Sequence[tuple[Path, int]]) -> Iterator[Entry]:
         if day.cut_short and number < len(days):
             raise CorruptEvidence(path, day.end, "a checkpoint is cut short, and later ones follow")
         chain = day.chain
+
+
+def published(directory: Path) -> Note:
+    """The newest checkpoint. Raises NoSuchRecord where there is none yet, CorruptEvidence."""
+    path = directory / CHECKPOINT_NAME
+    try:
+        return Note.parse(path.read_bytes())
+    except FileNotFoundError:
+        raise NoSuchRecord(f"{path}: nothing is signed yet: `jingxin ledger` does that") from None
+    except NoteError as error:
+        raise CorruptEvidence(path, 0, str(error)) from error
+
+
+def newest_with(directory: Path, index: int) -> tuple[Note, int]:
+    """The checkpoint by which to prove a record, and its size: the newest one that a witness has seen, if the
+    record is in it, else the newest of all. Raises NoSuchRecord where it is in none."""
+    notes = [published(directory)]
+    notes += [Note.parse(path.read_bytes()) for path in sorted((directory / COSIGNED_NAME).glob("*"))]
+    sized = [(len(note.signatures), Checkpoint.parse(note.text).size, note) for note in notes]
+    able = [each for each in sized if each[1] >= index]
+    if not able:
+        raise NoSuchRecord(f"record {index} is in no checkpoint yet: the ledger signs every second")
+    _, size, note = max(able, key=lambda each: each[:2])
+    return note, size
 
 
 class _Day:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
+from storage.errors import EvidenceError
+
 HASH_OCTETS: Final = 32
 EMPTY_ROOT: Final = sha256(b"").digest()
 
@@ -19,7 +21,7 @@ EMPTY_ROOT: Final = sha256(b"").digest()
 Subtree = Callable[[int, int], bytes]
 
 
-class ProofError(Exception):
+class ProofError(EvidenceError):
     """A proof does not prove what it is said to prove; the text names what is wrong with it."""
 
 

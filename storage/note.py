@@ -18,6 +18,8 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from storage.errors import EvidenceError
+
 LOG: Final = 0x01
 WITNESS: Final = 0x04
 
@@ -32,7 +34,7 @@ _TIME_MAX: Final = 2**63 - 1
 _DASH: Final = "\u2014 "
 
 
-class NoteError(Exception):
+class NoteError(EvidenceError):
     """A note, or a key for notes, is not what it has to be; the text says what is wrong with it."""
 
 

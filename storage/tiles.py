@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from storage.errors import EvidenceError
 from storage.merkle import EMPTY_ROOT, HASH_OCTETS, node_hash, root_of
 
 HEIGHT: Final = 8
@@ -29,7 +30,7 @@ TILE_OCTETS: Final = WIDTH * HASH_OCTETS
 _KEPT_MAX: Final = 256
 
 
-class TileMissing(Exception):
+class TileMissing(EvidenceError):
     """A tile that a tree of this size needs is not there, or is too short."""
 
 

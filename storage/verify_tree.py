@@ -14,12 +14,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from storage.checkpoint import Checkpoint
-from storage.checkpoints import CHECKPOINT_NAME, Entry, extent, signed
+from storage.checkpoints import CHECKPOINT_NAME, COSIGNED_NAME, Entry, extent, signed
 from storage.errors import CorruptEvidence
 from storage.merkle import HASH_OCTETS, tree_root
 from storage.notary import TILE_NAME
@@ -37,8 +36,6 @@ from storage.tiles import (
     place_of,
     tile_path,
 )
-
-COSIGNED_NAME: Final = "cosigned"  # what witnesses have given back, a file for each
 
 
 class Proofs:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from storage.checkpoint import Checkpoint
 from storage.durable import make_directory, write_file_durably
+from storage.errors import EvidenceError
 from storage.merkle import ProofError, Subtree, check_consistency, consistency_proof, tree_root
 from storage.note import Note, NoteError, Signer, VerifierKey
 
 
-class WitnessRefused(Exception):
+class WitnessRefused(EvidenceError):
     """The witness does not sign; the text says what it has seen before, and what it sees now."""
 
 

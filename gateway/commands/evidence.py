@@ -1,7 +1,11 @@
-"""`jingxin evidence …`: reads the evidence, also while a gateway writes it, and never changes it."""
+"""`jingxin evidence …`: reads the evidence, also while a gateway writes it, and never changes it.
+
+Its proofs are read likewise; `cosigned` alone puts something beside them.
+"""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.commands.options import ConfigOption, JsonOption
-from gateway.config import read
+from gateway.config import read, signing_key_file
 from storage.errors import NoSuchRecord
 
 if TYPE_CHECKING:
+    from gateway.config import Tables
     from storage.history import VerifyReport
+    from storage.note import VerifierKey
     from storage.records import AnyRecord
+    from storage.verify_tree import Proofs
 
 app = typer.Typer(no_args_is_help=True, help="The append-only evidence of every message.")
 
@@ -27,19 +34,52 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A message id, or 
 _FAULTS_SHOWN_MAX = 20
 
 
+OptionalConfig = Annotated[
+    Path | None, typer.Option("-c", "--config", metavar="FILE", help="The configuration.")
+]
+EvidenceOption = Annotated[
+    Path | None, typer.Option("--evidence", metavar="DIR", help="Segments, without a configuration.")
+]
+ProofsOption = Annotated[
+    Path | None, typer.Option("--proofs", metavar="DIR", help="Tiles and checkpoints, likewise.")
+]
+KeyOption = Annotated[
+    str, typer.Option("--key", metavar="KEY", help="The log's verifier key, or the file that holds it.")
+]
+WitnessesOption = Annotated[
+    list[str] | None,
+    typer.Option("--witness", metavar="KEY", help="A witness's verifier key, or its file; may be repeated."),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to; standard output without it.")
+]
+
+
 @app.command()
-def verify(config: ConfigOption, json: JsonOption = False) -> None:
-    """Checks frames, chain, counts and what the records say together; exits 1 when anything is wrong."""
+def verify(
+    config: OptionalConfig = None,
+    evidence: EvidenceOption = None,
+    proofs: ProofsOption = None,
+    key: KeyOption = "",
+    witness: WitnessesOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Checks frames, chain, counts, what the records say together, and that all of it is as it was signed;
+    exits 1 when anything is wrong.
+
+    With a configuration, or with nothing but the files and the keys of those who signed.
+    """
     from storage.verify import verify as verify_evidence
 
-    directory = _directory(config)
+    directory = _directory(config) if evidence is None else _with_segments(evidence)
+    signed = _signed(config, proofs, key, witness or [])
     # The bar is for people and goes to stderr; where that is no terminal, nothing is drawn.
     console = Console(stderr=True)
     columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("verifying", total=None)
         report = verify_evidence(
-            directory, lambda done, total: progress.update(bar, completed=done, total=total)
+            directory, lambda done, total: progress.update(bar, completed=done, total=total), proofs=signed
         )
     if json:
         typer.echo(msgspec.json.encode({"sound": report.sound, **_report(report)}).decode())
@@ -72,17 +112,157 @@ def show(config: ConfigOption, message: IdArgument, json: JsonOption = False) ->
     records = [_plain(index, record) for index, record in records_of(directory, _number(directory, message))]
     if json:
         typer.echo(msgspec.json.encode(records).decode())
-        return
+    else:
+        _show(records)
+
+
+def _show(records: list[dict[str, Any]]) -> None:
+    """A line for each record."""
     for facts in records:
         head = f"{facts.pop('index'):>12}  {facts.pop('time'):<29}  {facts.pop('type'):<10}"
         typer.echo(f"{head}  {'  '.join(f'{name}={value}' for name, value in facts.items())}")
 
 
-def _directory(config: Path) -> Path:
-    """The evidence directory, with something in it."""
+@app.command()
+def prove(config: ConfigOption, message: IdArgument, output: OutputOption = None) -> None:
+    """Writes one message's proof: its records, and that they are in the log that was signed."""
+    from storage.checkpoints import newest_with
+    from storage.notary import TILE_NAME
+    from storage.proof import prove as prove_records
+    from storage.reader import LogReader
+    from storage.show import show as records_of
+    from storage.tiles import Tiles
+
+    tables = read(config)
+    directory = _directory(config)
+    indexes = [index for index, _ in records_of(directory, _number(directory, message))]
+    note, size = newest_with(tables.gateway.proofs_dir, max(indexes))
+    with LogReader(directory) as reader:
+        records = {index: reader.find(index) for index in indexes}
+    proof = prove_records(records, note, Tiles(tables.gateway.proofs_dir / TILE_NAME, size).subtree)
+    _put(proof.encode(), output)
+
+
+@app.command("check-proof")
+def check_proof(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="As `evidence prove` wrote it.")],
+    key: Annotated[str, typer.Option("--key", metavar="KEY", help="The log's verifier key, or its file.")],
+    witness: WitnessesOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Checks one message's proof with nothing but the keys of those who signed, and shows its records."""
+    from storage.proof import MessageProof
+    from storage.records import decode
+
+    proof = MessageProof.parse(file.read_bytes())
+    keys = (_verifier_key(key), *map(_verifier_key, witness or []))
+    checkpoint, signed = proof.check(keys)
+    records = [_plain(each.index, decode(each.record)) for each in proof.records]
+    if json:
+        facts = {"records": records, "log": checkpoint.origin, "size": checkpoint.size}
+        typer.echo(msgspec.json.encode({**facts, "signed_by": [each.name for each in signed]}).decode())
+        return
+    for each, time_s in signed.items():
+        when = f", who saw it at {_time(time_s * 1_000_000)}" if time_s else ""
+        typer.echo(f"signed by {each.name}{when}: {checkpoint.size:,} records of {checkpoint.origin}")
+    _show(records)
+
+
+@app.command()
+def witness(
+    proofs: Annotated[
+        Path, typer.Option("--proofs", metavar="DIR", help="Tiles and checkpoints of the log.")
+    ],
+    key: Annotated[str, typer.Option("--key", metavar="KEY", help="The log's verifier key, or its file.")],
+    signing_key: Annotated[
+        Path, typer.Option("--signing-key", metavar="FILE", help="The witness's own, of `keys witness`.")
+    ],
+    memory: Annotated[Path, typer.Option("--memory", metavar="DIR", help="What the witness has seen.")],
+    output: OutputOption = None,
+) -> None:
+    """For the other party: sees that the log extends what it had last seen, remembers that, and cosigns."""
+    from storage.checkpoint import Checkpoint
+    from storage.checkpoints import published
+    from storage.notary import TILE_NAME
+    from storage.note import WITNESS
+    from storage.signing_key import read_signing_key
+    from storage.tiles import Tiles
+    from storage.witness import Witness
+
+    note = published(proofs)
+    tiles = Tiles(proofs / TILE_NAME, Checkpoint.parse(note.text).size)
+    each = Witness(memory, read_signing_key(signing_key, WITNESS))
+    _put(each.cosign(note, _verifier_key(key), tiles.subtree, int(time.time())).encode(), output)
+
+
+@app.command()
+def cosigned(
+    config: ConfigOption,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="As `evidence witness` wrote it.")],
+) -> None:
+    """Keeps a witness's cosignature among the proofs; it must be of a witness in evidence.witnesses."""
+    from storage.cosigned import keep
+
+    tables = read(config)
+    log_key = _verifier_key(str(public_path_of(tables)))
+    keys = [_verifier_key(text) for text in tables.evidence.witnesses]
+    for name, size in keep(tables.gateway.proofs_dir, file.read_bytes(), log_key, keys).items():
+        typer.echo(f"{name} has seen {size:,} records")
+
+
+def public_path_of(tables: Tables) -> Path:
+    """Where the log's verifier key stands."""
+    from storage.signing_key import public_path
+
+    return public_path(signing_key_file(tables))
+
+
+def _signed(config: Path | None, proofs: Path | None, key: str, witnesses: list[str]) -> Proofs | None:
+    """The proofs to be checked; None where nothing was signed yet."""
+    from storage.checkpoints import extent
+    from storage.verify_tree import Proofs
+
+    if proofs is None and config is None:
+        return None
+    if config is not None:
+        tables = read(config)
+        proofs = proofs or tables.gateway.proofs_dir
+        witnesses = witnesses or list(tables.evidence.witnesses)
+        if extent(proofs):
+            key = key or str(public_path_of(tables))
+    assert proofs is not None
+    if not extent(proofs):
+        return None
+    if not key:
+        raise typer.BadParameter("name the key that the log signs with by --key KEY")
+    return Proofs(proofs, _verifier_key(key), [_verifier_key(each) for each in witnesses])
+
+
+def _verifier_key(text: str) -> VerifierKey:
+    """A key as it stands, or from the file of this name."""
+    from storage.note import VerifierKey
+    from storage.signing_key import read_verifier_key
+
+    return VerifierKey.parse(text) if text.count("+") >= 2 else read_verifier_key(Path(text))
+
+
+def _put(octets: bytes, output: Path | None) -> None:
+    if output is None:
+        typer.echo(octets.decode(), nl=False)
+    else:
+        output.write_bytes(octets)
+
+
+def _directory(config: Path | None) -> Path:
+    """The evidence directory of a configuration, with something in it."""
+    if config is None:
+        raise typer.BadParameter("name the configuration with -c FILE, or the segments with --evidence DIR")
+    return _with_segments(read(config).gateway.evidence_dir)
+
+
+def _with_segments(directory: Path) -> Path:
     from storage.segment import segment_paths
 
-    directory = read(config).gateway.evidence_dir
     if not segment_paths(directory):
         raise NoSuchRecord(f"{directory}: no evidence here: look at gateway.state_dir")
     return directory
@@ -115,6 +295,16 @@ def _summary(report: VerifyReport) -> list[str]:
         f"uncertain {len(report.uncertain):,}",
         f"receipts  {report.unmatched_receipts:,} match nothing",
     ]
+    if (proven := report.proven) is not None:
+        lines.append(
+            f"proven    {proven.size:,} records: {proven.checkpoints:,} checkpoints, {proven.tiles:,} tiles"
+        )
+        lines += [
+            f"witnessed {size:,} records by {name} at {_time(time_s * 1_000_000)}"
+            for name, (size, time_s) in proven.witnessed.items()
+        ]
+    else:
+        lines.append("proven    nothing is signed, or no key was given")
     if report.erased_days:
         lines.append(f"erased    content of {', '.join(report.erased_days)}")
     if report.torn_tail is not None:
@@ -137,15 +327,19 @@ def _report(report: VerifyReport) -> dict[str, Any]:
     return facts
 
 
-def _plain(index: int, record: AnyRecord) -> dict[str, Any]:
-    """The facts of a record for people: times with their zone, octets as text, content only by its length."""
+def _time(time_us: int) -> str:
     from protocol.smpp.times import SHANGHAI
 
+    when = datetime.fromtimestamp(time_us / 1_000_000, tz=UTC).astimezone(SHANGHAI)
+    return when.isoformat(timespec="milliseconds")
+
+
+def _plain(index: int, record: AnyRecord) -> dict[str, Any]:
+    """The facts of a record for people: times with their zone, octets as text, content only by its length."""
     facts: dict[str, Any] = {"index": index, "time": "", "type": type(record).__name__.lower()}
     for name, value in msgspec.structs.asdict(record).items():
         if name.endswith("_us"):
-            when = datetime.fromtimestamp(value / 1_000_000, tz=UTC).astimezone(SHANGHAI)
-            shown: object = when.isoformat(timespec="milliseconds") if value else "none"
+            shown: object = _time(value) if value else "none"
             facts["time" if name == "time_us" else name.removesuffix("_us")] = shown
         elif name == "content":
             facts[name] = f"{len(value)} octets sealed"

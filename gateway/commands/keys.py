@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from gateway.commands.options import ConfigOption
-from gateway.config import master_key_file, read
+from gateway.config import master_key_file, read, signing_key_file
 
 app = typer.Typer(no_args_is_help=True, help="Keys of the evidence.")
 
@@ -17,9 +20,30 @@ def keys() -> None:
 
 @app.command("init")
 def init(config: ConfigOption) -> None:
-    """Makes the master key, mode 0600. An existing one is never overwritten."""
-    from storage.keys import initialise_master_key  # its cryptography takes a while to import
+    """Makes the master key and the key that signs checkpoints, mode 0600. Existing ones are never
+    overwritten."""
+    # Their cryptography takes a while to import.
+    from storage.keys import initialise_master_key
+    from storage.note import LOG
+    from storage.signing_key import make_signing_key
 
-    path = master_key_file(read(config))
-    initialise_master_key(path)
-    typer.echo(f"made {path}: keep a copy in another safe place; without it no content can be read again")
+    tables = read(config)
+    path, signing = master_key_file(tables), signing_key_file(tables)
+    if not path.exists() or signing.exists():
+        initialise_master_key(path)
+        typer.echo(f"made {path}: keep a copy in another safe place; without it no content can be read again")
+    if not signing.exists():
+        verifier = make_signing_key(signing, tables.gateway.name, LOG)
+        typer.echo(f"made {signing}: give the other party its verifier key, {verifier}")
+
+
+@app.command("witness")
+def witness(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the key is to lie.")],
+    name: Annotated[str, typer.Option("--name", help="Whose key it is.")],
+) -> None:
+    """Makes a key with which the other party cosigns, mode 0600, and prints its verifier key."""
+    from storage.note import WITNESS
+    from storage.signing_key import make_signing_key
+
+    typer.echo(str(make_signing_key(file, name, WITNESS)))

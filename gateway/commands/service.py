@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from gateway.commands.operator import operator
 from gateway.commands.options import ConfigOption, JsonOption
 from gateway.commands.result import show
-from gateway.config import AccountConfig, CarrierConfig, Config, load, read, warnings_of
+from gateway.config import AccountConfig, CarrierConfig, Config, load, read, signing_key_file, warnings_of
 from gateway.config_table import ConfigError, is_credential
 from gateway.control_client import request
 
@@ -25,13 +26,23 @@ class NotStarted(Exception):
 
 
 def run(config: ConfigOption) -> None:
-    """Runs everything this host needs, in the foreground."""
-    _start(config)
+    """Runs everything this host needs, in the foreground: the gateway, and the ledger beside it."""
+    from gateway.companion import Companion
+
+    _start(config, Companion(config, signing_key_file(read(config))))
 
 
 def gateway(config: ConfigOption) -> None:
     """Runs the gateway alone, in the foreground."""
-    _start(config)
+    _start(config, nullcontext())
+
+
+def ledger(config: ConfigOption) -> None:
+    """Runs the ledger alone, in the foreground: it follows the evidence and signs checkpoints."""
+    from gateway.ledger_daemon import run as run_ledger  # its cryptography takes a while to import
+
+    tables = read(config)
+    run_ledger(tables, signing_key_file(tables))
 
 
 def check(config: ConfigOption) -> None:
@@ -88,7 +99,7 @@ def reload(config: ConfigOption, json: JsonOption = False) -> None:
     show(_ask(config, "reload", {"path": str(config.absolute()), "who": operator()}), as_json=json)
 
 
-COMMANDS = (run, gateway, check, demo, status, drain, resume, reload)
+COMMANDS = (run, gateway, ledger, check, demo, status, drain, resume, reload)
 
 
 def summary(config: Config) -> list[str]:
@@ -121,7 +132,7 @@ def _carrier(carrier: CarrierConfig) -> str:
     )
 
 
-def _start(config: Path) -> None:
+def _start(config: Path, beside: AbstractContextManager[object]) -> None:
     loaded = load(config)
     # A wrong configuration is told before the whole gateway is imported.
     from gateway.control import ControlSocketError
@@ -130,7 +141,7 @@ def _start(config: Path) -> None:
     from gateway.upstream import ListenError
 
     try:
-        run_daemon(loaded)
+        run_daemon(loaded, beside)
     except (ControlSocketError, HttpListenError, ListenError) as error:
         raise NotStarted(str(error)) from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.checkpoint import Checkpoint
-from storage.checkpoints import CHECKPOINT_NAME, day_paths
+from storage.checkpoints import CHECKPOINT_NAME, COSIGNED_NAME, day_paths
 from storage.history import VerifyReport
 from storage.merkle import leaf_hash, root_of
 from storage.notary import TILE_NAME, Notary
@@ -18,7 +18,7 @@ from storage.note import LOG, WITNESS, Note, Signer
 from storage.segment import SEGMENT_HEADER_OCTETS, segment_path
 from storage.tiles import Tiles
 from storage.verify import verify
-from storage.verify_tree import COSIGNED_NAME, Proofs
+from storage.verify_tree import Proofs
 from storage.witness import Witness
 from tests.storage.scaffold import NOON_US, LogDriver, record, stored
 

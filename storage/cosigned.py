@@ -1,0 +1,34 @@
+"""What witnesses have given back: a cosigned checkpoint of each is kept among the proofs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from storage.checkpoint import Checkpoint
+from storage.checkpoints import COSIGNED_NAME, extent, signed
+from storage.durable import make_directory, write_file_durably
+from storage.note import Note, NoteError, VerifierKey
+
+
+def keep(
+    proofs: Path, octets: bytes, log_key: VerifierKey, witness_keys: Sequence[VerifierKey]
+) -> dict[str, int]:
+    """Keep a cosigned note, if it is one of our checkpoints and some of these witnesses have signed it.
+
+    Returns the records that each of them has seen, by name. Raises NoteError, CorruptEvidence.
+    """
+    note = Note.parse(octets)
+    if not note.signed_by((log_key,)):
+        raise NoteError(f"the checkpoint is not signed by {log_key}")
+    witnesses = note.signed_by(witness_keys)
+    if not witnesses:
+        raise NoteError("none of the witnesses in evidence.witnesses has signed it")
+    if not any(entry.note.text == note.text for entry in signed(extent(proofs))):
+        raise NoteError("it is none of the checkpoints that were signed here")
+    make_directory(proofs / COSIGNED_NAME)
+    for key in witnesses:
+        name = sha256(str(key).encode()).hexdigest()[:32]
+        write_file_durably(proofs / COSIGNED_NAME / name, octets, 0o640)
+    return {key.name: Checkpoint.parse(note.text).size for key in witnesses}
