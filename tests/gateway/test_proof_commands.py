@@ -1,0 +1,181 @@
+"""From keys to a proof in the other party's hands, by command, as the two parties would."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import run
+from storage.checkpoint import Checkpoint
+from storage.notary import Notary
+from storage.note import LOG, Note
+from storage.records import Accepted, Dispatched, Receipt, Record, Sent, encode
+from storage.signing_key import read_signing_key
+from tests.gateway.test_cli import CONFIG
+from tests.storage.scaffold import NOON_US, LogDriver
+
+NUMBER = 1  # of the message
+
+
+def history() -> list[Record]:
+    return [
+        Accepted(NOON_US, "hukou", 1, 0, "cmcc", bytes(16), 1, 1, 0, 0, b""),
+        Dispatched(NOON_US, [("cmcc", 0, [NUMBER])]),
+        Sent(NUMBER, NOON_US, 0, b"17"),
+        Receipt(NOON_US, NUMBER, "cmcc", 0, b"17", 2, b"DELIVRD", b"000", b"", b"", True, b"", b""),
+    ]
+
+
+class Parties:
+    """Party B with its gateway's files, party A with what it was given."""
+
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.directory = directory
+        self.config = directory / "gw.toml"
+        self.config.write_text(CONFIG)
+        self.state = directory / "var"
+        self.proofs = self.state / "proofs"
+        self.log_key = directory / "secrets" / "signing.pub"
+        self._capsys = capsys
+
+    def does(self, *arguments: object, status: int = 0) -> str:
+        """Runs a command, which ends so; what it prints, to whichever of the two."""
+        assert run([str(each) for each in arguments]) == status, self._capsys.readouterr()
+        out, err = self._capsys.readouterr()
+        return err if status else out
+
+    def sign(self, *records: Record) -> None:
+        """The gateway writes, the ledger signs."""
+        evidence = self.state / "evidence"
+        evidence.mkdir(parents=True, exist_ok=True)
+        with LogDriver(evidence) as driver:
+            driver.log.recover()
+            driver.write(*map(encode, records))
+        signer = read_signing_key(self.directory / "secrets" / "signing", LOG)
+        with Notary(evidence, self.proofs, "hn-gw-1", signer) as notary:
+            notary.recover()
+            notary.step(NOON_US)
+
+    def witness(self, status: int = 0) -> str:
+        """Party A looks at the proofs."""
+        arguments = ("--proofs", self.proofs, "--key", self.log_key, "--memory", self.directory / "memory")
+        key = self.directory / "party-a"
+        if not key.exists():
+            self.does("keys", "witness", key, "--name", "party-a")
+        return self.does("evidence", "witness", *arguments, "--signing-key", key, status=status)
+
+
+@pytest.fixture
+def parties(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Parties:
+    both = Parties(tmp_path, capsys)
+    both.does("keys", "init", "-c", both.config)
+    return both
+
+
+def trust(parties: Parties) -> str:
+    """Party B configures the witness; returns its key."""
+    key = (parties.directory / "party-a.pub").read_text().strip()
+    parties.config.write_text(CONFIG.replace("[evidence]", f'[evidence]\nwitnesses = ["{key}"]'))
+    return key
+
+
+def test_keys_are_made_once_and_told_apart(parties: Parties) -> None:
+    secrets = parties.directory / "secrets"
+    assert {path.name: path.stat().st_mode & 0o777 for path in secrets.iterdir()} == {
+        "master": 0o600,
+        "signing": 0o600,
+        "signing.pub": 0o644,
+    }
+    before = (secrets / "signing").read_bytes()
+    assert "exists already" in parties.does("keys", "init", "-c", parties.config, status=1)
+    (secrets / "signing").unlink()
+    made = parties.does("keys", "init", "-c", parties.config)
+    assert made.startswith(f"made {secrets}/signing: give the other party its verifier key, hn-gw-1+")
+    assert (secrets / "signing").read_bytes() != before
+
+
+def test_verify_says_how_far_the_log_is_proven(parties: Parties) -> None:
+    verify = ("evidence", "verify", "-c", parties.config)
+    parties.sign(*history())
+    assert "proven    4 records: 1 checkpoints, 1 tiles\n" in parties.does(*verify)
+    facts = json.loads(parties.does(*verify, "--json"))
+    assert facts["proven"] == {"checkpoints": 1, "size": 4, "tiles": 1, "witnessed": {}}
+    # The other party has the files and the key, and no configuration.
+    files = ("--evidence", parties.state / "evidence", "--proofs", parties.proofs)
+    assert "proven    4 records" in parties.does("evidence", "verify", *files, "--key", parties.log_key)
+    assert "by --key KEY" in parties.does("evidence", "verify", *files, status=2)
+    alone = parties.does("evidence", "verify", "--evidence", parties.state / "evidence")
+    assert "proven    nothing is signed" in alone
+
+
+def test_verify_names_what_was_changed(parties: Parties) -> None:
+    parties.sign(*history())
+    tile = parties.proofs / "tile" / "0" / "000.p" / "4"
+    tile.write_bytes(tile.read_bytes()[:32] + bytes(32) + tile.read_bytes()[64:])
+    said = parties.does("evidence", "verify", "-c", parties.config, status=1)
+    reason = "the tile has another hash of record 2"
+    assert said == f"jingxin: {tile}: at octet 32: {reason}: restore the file from a copy\n"
+
+
+def test_a_message_is_proved_to_whoever_has_the_key(parties: Parties) -> None:
+    parties.sign(*history())
+    file = parties.directory / "message.tlog-proof"
+    parties.does("evidence", "prove", "-c", parties.config, NUMBER, "-o", file)
+    assert file.read_text().startswith("c2sp.org/tlog-proof@v1\nextra ")
+    said = parties.does("evidence", "check-proof", file, "--key", parties.log_key)
+    first, *records = said.splitlines()
+    assert first == "signed by hn-gw-1: 4 records of hn-gw-1"
+    assert [line.split()[2] for line in records] == ["accepted", "dispatched", "sent", "receipt"]
+    facts = json.loads(parties.does("evidence", "check-proof", file, "--key", parties.log_key, "--json"))
+    assert (facts["log"], facts["size"], facts["signed_by"]) == ("hn-gw-1", 4, ["hn-gw-1"])
+    assert [each["type"] for each in facts["records"]] == ["accepted", "dispatched", "sent", "receipt"]
+    file.write_bytes(file.read_bytes().replace(b"index 0", b"index 1"))
+    refused = parties.does("evidence", "check-proof", file, "--key", parties.log_key, status=1)
+    assert refused.startswith("jingxin: the first record in the line extra is not the one at the index")
+
+
+def test_a_message_that_is_not_signed_yet_cannot_be_proved(parties: Parties) -> None:
+    prove = ("evidence", "prove", "-c", parties.config, 5)
+    parties.sign(*history())
+    with LogDriver(parties.state / "evidence") as driver:
+        driver.log.recover()
+        driver.write(encode(history()[0]))
+    assert parties.does(*prove, status=1) == (
+        "jingxin: record 5 is in no checkpoint yet: the ledger signs every second\n"
+    )
+
+
+def test_a_witness_sees_the_log_grow_and_its_word_is_kept(parties: Parties) -> None:
+    parties.sign(*history())
+    given = parties.directory / "cosigned"
+    given.write_text(parties.witness())
+    keep = ("evidence", "cosigned", "-c", parties.config, given)
+    assert "none of the witnesses" in parties.does(*keep, status=1)
+    key = trust(parties)
+    assert parties.does(*keep) == "party-a has seen 4 records\n"
+    said = parties.does("evidence", "verify", "-c", parties.config)
+    assert "\nwitnessed 4 records by party-a at " in said
+    file = parties.directory / "message.tlog-proof"
+    parties.does("evidence", "prove", "-c", parties.config, NUMBER, "-o", file)
+    said = parties.does("evidence", "check-proof", file, "--key", parties.log_key, "--witness", key)
+    assert said.splitlines()[1].startswith("signed by party-a, who saw it at ")
+    parties.sign(*history()[:1])
+    assert Checkpoint.parse(Note.parse(parties.witness().encode()).text).size == 5
+
+
+def test_a_witness_refuses_another_history(parties: Parties) -> None:
+    parties.sign(*history())
+    parties.witness()
+    for path in sorted(parties.state.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    parties.sign(*history()[:3], history()[0])
+    said = parties.witness(status=1)
+    assert said.startswith(
+        "jingxin: the log of 4 records does not extend the one of 4 that was cosigned last"
+    )
+
+
+def test_a_ledger_that_was_never_here_has_nothing_to_witness(parties: Parties) -> None:
+    assert "nothing is signed yet: `jingxin ledger` does that" in parties.witness(status=1)
