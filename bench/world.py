@@ -40,6 +40,9 @@ from gateway.trial import (
     wait_until_ready,
     write_configuration,
 )
+from storage.checkpoint import Checkpoint
+from storage.checkpoints import published
+from storage.errors import NoSuchRecord
 
 _ANSWER_S: Final = 60.0
 _LINKS_S: Final = 20.0
@@ -185,6 +188,33 @@ class World:
         self._spent_s += self._running_cpu_s()
         self.gateway.kill()
 
+    # -- the ledger -----------------------------------------------------------------------------------------
+
+    @property
+    def state_dir(self) -> Path:
+        """Where evidence and proofs are."""
+        return self.config.parent / self._state_dir
+
+    def start_ledger(self) -> None:
+        """Start a ledger by itself, not on the gateway's core."""
+        command = gateway_command("ledger", "-c", str(self.config))
+        log = self.directory / "ledger.log"
+        self.ledger = Child("ledger", command, log, cores=self._other_cores)
+        self._stack.callback(self.ledger.end)
+
+    def end_ledger(self) -> None:
+        """Ask it to end, once it has signed what there is."""
+        self.ledger.end()
+
+    def signed_records(self) -> int:
+        """How many records the newest checkpoint speaks of."""
+        try:
+            return Checkpoint.parse(published(self.state_dir / "proofs").text).size
+        except NoSuchRecord:
+            return 0
+
+    # -- the gateway's neighbours ---------------------------------------------------------------------------
+
     def wait_for_links(self) -> None:
         """Return when the gateway is ready and every link is bound."""
         wait_until_ready(self.gateway, self.http_port)
@@ -205,7 +235,7 @@ class World:
     def ask(self, command: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
         """One command over the control socket."""
         try:
-            return request(self.config.parent / self._state_dir / "control.sock", command, arguments)
+            return request(self.state_dir / "control.sock", command, arguments)
         except ControlError as error:
             raise TrialError(str(error)) from error
 

@@ -152,14 +152,10 @@ def _verify_frame(
         records = frame.records()
     except ValueError as failure:
         raise CorruptEvidence(path, frame.offset, str(failure)) from failure
-    decoded = []
-    offset = frame.offset + FRAME_HEADER_OCTETS
     try:
-        for record in records:
-            decoded.append(decode(record))
-            offset += LENGTH.size + len(record)
-    except msgspec.DecodeError as failure:
-        raise CorruptEvidence(path, offset, f"not a record of this version: {failure}") from failure
+        decoded = list(map(decode, records))
+    except msgspec.DecodeError:
+        raise _undecodable(path, frame, records) from None
     history.add(frame.first_index, decoded)
     if tree is not None:
         tree.add(records)
@@ -167,6 +163,18 @@ def _verify_frame(
     report.octets += frame.end - frame.offset
     report.records += frame.count
     report.next_index = frame.first_index + frame.count
+
+
+def _undecodable(path: Path, frame: Frame, records: list[bytes]) -> CorruptEvidence:
+    """Which record of a frame is none, and where it stands."""
+    offset = frame.offset + FRAME_HEADER_OCTETS
+    for record in records:
+        try:
+            decode(record)
+        except msgspec.DecodeError as failure:
+            return CorruptEvidence(path, offset, f"not a record of this version: {failure}")
+        offset += LENGTH.size + len(record)
+    raise AssertionError("one of them does not decode")
 
 
 def _verify_keys(history: History, directory: Path, keyring: Keyring | None) -> None:

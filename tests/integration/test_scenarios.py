@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import full_disk, link_scenarios, scenarios
+from bench import full_disk, ledger_scenarios, link_scenarios, scenarios
 from bench.__main__ import Scenario
 
 
@@ -25,6 +25,7 @@ from bench.__main__ import Scenario
         link_scenarios.long,
         link_scenarios.reload,
         link_scenarios.restart,
+        ledger_scenarios.ledger,
     ],
     ids=lambda scenario: scenario.__name__,
 )

@@ -1,0 +1,82 @@
+"""What the ledger costs the gateway, and whether it keeps up with it."""
+
+from __future__ import annotations
+
+from statistics import median
+from time import monotonic, sleep
+from typing import Final
+
+from bench.outcome import Bounds, Outcome, figures_of, outcome
+from bench.world import World
+from gateway.trial import TrialError
+from storage.note import LOG
+from storage.reader import LogReader
+from storage.segment import FIRST_INDEX
+from storage.signing_key import make_signing_key, public_path, read_verifier_key
+from storage.verify import verify
+from storage.verify_tree import Proofs
+
+# How much more CPU a message may cost the gateway while a ledger reads what it writes, on another core.
+CPU_SHARE_MAX: Final = 1.03
+
+_CAUGHT_UP_S: Final = 30.0
+_LOOK_S: Final = 0.2
+
+
+def ledger(*, short: bool) -> Outcome:
+    """Loads at full speed, in turns without a ledger and with one, which then has signed all of it."""
+    bounds = Bounds()
+    turns, count = (1, 2_000) if short else (5, 30_000)
+    costs: dict[bool, list[float]] = {False: [], True: []}
+    sent = 0
+    with World() as world:
+        signing_key = world.directory / "secrets" / "signing"
+        make_signing_key(signing_key, "trial", LOG)
+        world.finish_load(world.start_load(count=2000), 60)
+        sent += 2000
+        for _ in range(turns):
+            for with_ledger, spent in costs.items():
+                if with_ledger:
+                    world.start_ledger()
+                before_s = world.cpu_s
+                load = world.start_load(count=count, first=sent, sessions=4, window=100)
+                report = world.finish_load(load, 120)
+                spent.append((world.cpu_s - before_s) / count * 1e6)
+                sent += count
+                bounds.complete(report, count)
+                if with_ledger:
+                    behind_s = _wait_until_signed(world)
+                    world.end_ledger()
+        world.gateway.end()
+        world.start_ledger()
+        _wait_until_signed(world)  # the end of the gateway too
+        world.end_ledger()
+        proofs = Proofs(world.state_dir / "proofs", read_verifier_key(public_path(signing_key)))
+        found = verify(world.state_dir / "evidence", proofs=proofs)
+    bounds.equal("damage", found.damage is not None, False)
+    bounds.equal("signed", 0 if found.proven is None else found.proven.size, found.records)
+    without, beside = median(costs[False]), median(costs[True])
+    if not short:
+        bounds.at_most("cpu_share", round(beside / without, 3), CPU_SHARE_MAX)
+    figures = {
+        "gateway_cpu_us_without": round(without, 1),
+        "gateway_cpu_us": round(beside, 1),
+        "cpu_share": round(beside / without, 3),
+        "signed_behind_s": round(behind_s, 2),
+        "records": found.records,
+        "checkpoints": 0 if found.proven is None else found.proven.checkpoints,
+        **figures_of(report),
+    }
+    return outcome("ledger", short=short, bounds=bounds, figures=figures)
+
+
+def _wait_until_signed(world: World) -> float:
+    """Seconds until everything that is durable now is signed."""
+    with LogReader(world.state_dir / "evidence") as reader:
+        records = reader.next_index - FIRST_INDEX
+    start = monotonic()
+    while world.signed_records() < records:
+        if monotonic() - start > _CAUGHT_UP_S:
+            raise TrialError(f"ledger: {records} records, {world.signed_records()} are signed")
+        sleep(_LOOK_S)
+    return monotonic() - start
