@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ from gateway.routes import Routes
 from gateway.turns import TICK_S, Turns, every
 from gateway.upkeep import Upkeep
 from gateway.upstream import Listener
-from storage import records
+from storage import checkpoints, records
 from storage.keys import Keyring, read_master_key
 from storage.log import EvidenceLog
 from storage.register import REGISTER_NAME
@@ -174,6 +175,7 @@ class Daemon:
         # What watches and steers.
         self.notifier = Notifier.from_environment(os.environ, os.getpid())
         self.heartbeat = Heartbeat(SystemClock())
+        signed_records = partial(checkpoints.signed_records, config.gateway.proofs_dir)
         self.metrics = Metrics()
         register(
             self.metrics,
@@ -183,6 +185,7 @@ class Daemon:
             self.commitment,
             self.pipeline,
             self.log,
+            signed_records,
         )
         self.upkeep = Upkeep(
             loop,
@@ -225,6 +228,7 @@ class Daemon:
             self.listener,
             self.reload,
             self.keeper,
+            signed_records,
         )
 
     # -- life -----------------------------------------------------------------------------------------------

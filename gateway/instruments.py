@@ -31,8 +31,12 @@ def register(
     commitment: Commitment,
     pipeline: Pipeline,
     log: EvidenceLog,
+    signed_records: Callable[[], int],
 ) -> None:
-    """Register everything.  The callbacks run in the scraping thread and copy what the loop changes."""
+    """Register everything.  The callbacks run in the scraping thread and copy what the loop changes.
+
+    signed_records: how far the ledger has come.
+    """
     carriers = dispatch.carriers
     _messages(metrics, accounts, carriers)
     _levels(metrics, accounts, carriers, open_parts, log)
@@ -67,6 +71,11 @@ def register(
         "Records that are durable.",
         (),
         lambda: {(): log.durable_index},
+    )
+    metrics.gauge(
+        "jingxin_evidence_unsigned_records",
+        "Durable records that no checkpoint speaks of yet: one second's, while a ledger runs.",
+        lambda: log.durable_index - signed_records(),
     )
     metrics.expose_histogram("jingxin_evidence_sync_seconds", "The fdatasync of a batch.", commitment.sync)
     metrics.expose_histogram(

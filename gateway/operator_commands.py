@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -79,11 +79,13 @@ class OperatorCommands:
         listener: Listener,
         reload: Reload,
         keeper: NumberKeeper,
+        signed_records: Callable[[], int],
     ) -> None:
         self._name = name
         self._listener = listener
         self._reload = reload
         self._keeper = keeper
+        self._signed_records = signed_records
         self._turns = turns
         self._log = log
         self._accounts = accounts
@@ -116,6 +118,7 @@ class OperatorCommands:
             "draining": self._admission.draining,
             "evidence_has_room": self._log.has_room,
             "evidence_records": self._log.durable_index,
+            "signed_records": self._signed_records(),
             "open_parts": len(self._open.open),
             "uncertain_parts": sum(
                 carrier.correlation.uncertain for carrier in self._known_carriers.values()

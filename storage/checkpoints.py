@@ -82,6 +82,14 @@ def published(directory: Path) -> Note:
         raise CorruptEvidence(path, 0, str(error)) from error
 
 
+def signed_records(directory: Path) -> int:
+    """How many records the newest checkpoint speaks of; 0 where there is none, or none that can be read."""
+    try:
+        return Checkpoint.parse(published(directory).text).size
+    except (NoSuchRecord, CorruptEvidence, NoteError, OSError):
+        return 0
+
+
 def newest_with(directory: Path, index: int) -> tuple[Note, int]:
     """The checkpoint by which to prove a record, and its size: the newest one that a witness has seen, if the
     record is in it, else the newest of all. Raises NoSuchRecord where it is in none."""

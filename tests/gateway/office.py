@@ -165,6 +165,7 @@ class Office:
             world.listener,
             self.reload,
             cast(NumberKeeper, self.keeper),
+            lambda: 7,
         )
         self._handlers: dict[str, Handler] = commands.handlers
 

@@ -72,7 +72,13 @@ def test_all_that_happened_is_signed_when_both_have_stopped(make_world: MakeWorl
     world = signing_world(make_world)
     world.start()
     send(world)
-    until("something is signed while it runs", lambda: signed_size(world) > COUNT)
+    assert "jingxin_evidence_unsigned_records " in world.metrics()
+    until(
+        "all of it is signed while it runs",
+        lambda: "jingxin_evidence_unsigned_records 0.0\n" in world.metrics(),
+    )
+    status = world.status()
+    assert status["signed_records"] == status["evidence_records"] > COUNT
     world.stop()
     assert ledgers(world) == []
     report = proven(world)
