@@ -167,8 +167,7 @@ class Admission:
             if account.alarms
             else account.lanes[pdu.priority_flag]
         )
-        open_count = len(self._open_parts.open)
-        if open_count >= self._open_max[lane]:
+        if len(self._open_parts.open) >= self._open_max[lane]:
             return TOO_MANY_OPEN
         if self._open_parts.body_octets >= self._octets_max[lane]:
             return BODIES_FULL
@@ -218,9 +217,7 @@ class Admission:
         while queue and (queue[0].state != QUEUED or (queues.strays and queue[0].number in queues.strays)):
             queues.drop_first(queue)  # it was cancelled, or its fate told, while it waited
         if queue:  # what is first in its lane finds room, whatever waits in the others
-            queue_max = self._queue_max[lane]
-            # No queue holds more than is open.
-            if open_count >= queue_max and carrier.full(queue_max, now):
+            if carrier.full(self._queue_max[lane], now):
                 return QUEUE_FULL
             if now_us - queue[0].queued_us > self._age_max_us[lane]:
                 return QUEUE_LATE

@@ -36,7 +36,7 @@ _REMEDIES: Final = {
 _EVIDENCE_REMEDIES: Final[dict[type[EvidenceError], str]] = {
     CorruptEvidence: "restore the file from a copy",
     DurabilityLost: "look at the disk and at the log of the system",
-    LogInUse: "stop the other gateway, or give each its own gateway.state_dir",
+    LogInUse: "stop the other process, or give each a directory of its own",
     NoRoom: "make room on the disk",
     WrongMasterKey: "name the key it was begun with in evidence.master_key_file",
 }

@@ -6,10 +6,12 @@ unit instead.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from time import monotonic
 from typing import Final, Self
 
 import structlog
@@ -36,7 +38,7 @@ class Companion:
         self._signing_key = signing_key
         ledger = [sys.executable, "-m", "gateway", "ledger", "-c", str(config.absolute())]
         # It ends when this process is gone, however that happens.
-        self._command = [sys.executable, "-m", "gateway.leash", "", "", *ledger]
+        self._command = [sys.executable, "-m", "gateway.leash", str(os.getpid()), "", "", *ledger]
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,23 +65,25 @@ class Companion:
 
     def _keep_up(self) -> None:
         wait_s = RESTART_FIRST_S
-        while (process := self._start()) is not None:
+        while not self._stopping.is_set():
+            started_s = monotonic()
             try:
-                process.wait(SETTLED_S)
-            except subprocess.TimeoutExpired:
-                wait_s = RESTART_FIRST_S
-                process.wait()
+                status: int | str = self._run()
+            except OSError as failure:
+                status = failure.strerror or str(failure)
             if self._stopping.is_set():
                 return
-            logger.error("the ledger has ended", status=process.returncode, again_in_s=wait_s)
+            if monotonic() - started_s > SETTLED_S:
+                wait_s = RESTART_FIRST_S
+            logger.error("the ledger has ended", status=status, again_in_s=wait_s)
             self._stopping.wait(wait_s)
             wait_s = min(2 * wait_s, RESTART_MAX_S)
 
-    def _start(self) -> subprocess.Popen[bytes] | None:
-        """A new process; None if there is to be none any more."""
+    def _run(self) -> int:
+        """Start a process and wait for its end; returns its exit status."""
         with self._lock:
             if self._stopping.is_set():
-                return None
+                return 0
             # A session of its own: an interrupt from the terminal is the gateway's, which ends first.
             self._process = subprocess.Popen(self._command, start_new_session=True)
-            return self._process
+        return self._process.wait()

@@ -54,6 +54,7 @@ from gateway.turns import TICK_S, Turns, every
 from gateway.upkeep import Upkeep
 from gateway.upstream import Listener
 from storage import checkpoints, records
+from storage.errors import CorruptEvidence
 from storage.keys import Keyring, read_master_key
 from storage.log import EvidenceLog
 from storage.register import REGISTER_NAME
@@ -285,6 +286,7 @@ class Daemon:
             http.stop()
 
     def _restore(self) -> None:
+        self._refuse_to_fork()
         if self.log.torn is not None:
             lost = self.log.torn.lost
             say = logger.error if lost else logger.warning
@@ -321,6 +323,15 @@ class Daemon:
             if name not in self.dispatch.carriers:
                 self.pipeline.detours.reroute(carrier)
         self.turns.schedule()
+
+    def _refuse_to_fork(self) -> None:
+        """Indexes that were signed are never given again: evidence that was put back from an older copy is no
+        evidence to go on from."""
+        last = self.log.recovered_index
+        signed = checkpoints.signed_records(self._config.gateway.proofs_dir)
+        if last < signed:
+            directory = self._config.gateway.evidence_dir
+            raise CorruptEvidence(directory, 0, f"records {last + 1} to {signed} were signed and are gone")
 
     def _account_of(self, name: str) -> Account:
         """The account; one that has left the configuration stays known, and nobody can bind to it."""

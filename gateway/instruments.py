@@ -75,7 +75,8 @@ def register(
     metrics.gauge(
         "jingxin_evidence_unsigned_records",
         "Durable records that no checkpoint speaks of yet: one second's, while a ledger runs.",
-        lambda: log.durable_index - signed_records(),
+        # In this order, or a second between the two would make it negative.
+        lambda: -signed_records() + log.durable_index,
     )
     metrics.expose_histogram("jingxin_evidence_sync_seconds", "The fdatasync of a batch.", commitment.sync)
     metrics.expose_histogram(

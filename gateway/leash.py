@@ -1,7 +1,7 @@
-"""`python -m gateway.leash CORES SOCKET COMMAND...`: becomes the command, and ends when whoever started it is
-gone.
+"""`python -m gateway.leash STARTER CORES SOCKET COMMAND...`: becomes the command, and ends when whoever started
+it is gone.
 
-CORES are numbers with commas between them, or nothing for all. SOCKET is the number of a descriptor that
+STARTER is the id of that process, which may be gone already.  CORES are numbers with commas between them, or nothing for all. SOCKET is the number of a descriptor that
 listens, or nothing: the command finds it as systemd would hand it over (sd_listen_fds(3)). A process of its
 own does this because between fork and exec of a process with threads no Python may run.
 """
@@ -20,8 +20,10 @@ _PR_SET_PDEATHSIG: Final = 1  # prctl(2); it stays over exec
 _FIRST_HANDED_OVER: Final = 3
 
 
-def main(cores: str, listening: str, *command: str) -> None:
+def main(starter: str, cores: str, listening: str, *command: str) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(starter):
+        sys.exit(1)  # it was killed before the line above
     if cores:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     if listening:

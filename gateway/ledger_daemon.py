@@ -18,6 +18,7 @@ import structlog
 
 from gateway import __version__, logs
 from gateway.config_table import is_credential
+from storage.errors import EvidenceError
 from storage.notary import STEP_RECORDS, Notary
 from storage.note import LOG
 from storage.signing_key import read_signing_key
@@ -67,8 +68,8 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-def run(tables: Tables, signing_key: Path) -> None:
-    """Run the ledger in the foreground until SIGTERM or SIGINT. Raises EvidenceError."""
+def run(tables: Tables, signing_key: Path) -> int:
+    """Run the ledger in the foreground until SIGTERM or SIGINT; returns the exit status."""
     os.setpriority(os.PRIO_PROCESS, 0, NICE)
     log_writer = logs.start(sys.stderr.fileno(), "info", console=sys.stderr.isatty())
     try:
@@ -76,5 +77,9 @@ def run(tables: Tables, signing_key: Path) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, daemon.stop)
         daemon.run()
+    except EvidenceError as error:
+        logger.critical("the ledger cannot go on", reason=str(error))
+        return 1
     finally:
         log_writer.close()
+    return 0

@@ -88,7 +88,8 @@ class Part(msgspec.Struct, gc=False, eq=False):
     registered_delivery: as the application asked.  units: chargeable parts in this PDU.
     mode: of esm_class (SMPP 3.4 §5.2.12).  queued_us: since when it waits.  left: when it left last, in the
     monotonic seconds of this process.
-    postponed: how often a retry of it was scheduled.
+    postponed: how often a retry of it was scheduled.  refused: the last attempt was refused for good, while
+    an earlier one is in doubt: it is not sent again by itself.
     message_state: SMPP message_state once FINAL, otherwise 0.
     """
 
@@ -113,6 +114,7 @@ class Part(msgspec.Struct, gc=False, eq=False):
     attempts: int = 0
     postponed: int = 0
     doubts: int = 0
+    refused: bool = False
     rerouted: bool = False
     ported: bool = False
     link: int = 0

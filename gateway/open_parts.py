@@ -137,12 +137,14 @@ class OpenParts:
 
     def uncertain(self, part: Part) -> None:
         """No response came; nobody knows whether the carrier has the part."""
+        part.state = UNCERTAIN
         part.doubts += 1
-        self.still_uncertain(part)
+        part.carrier.correlation.add_unnamed(part)
 
-    def still_uncertain(self, part: Part) -> None:
+    def refused_in_doubt(self, part: Part) -> None:
         """An attempt was refused for good, and an earlier one was not answered."""
         part.state = UNCERTAIN
+        part.refused = True
         part.carrier.correlation.add_unnamed(part)
 
     def finish(self, part: Part, message_state: int, error: bytes, now_us: int) -> None:

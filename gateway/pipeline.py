@@ -364,9 +364,8 @@ class Pipeline:
             encode(records.Refused(part.number, now_us, link.index, command_status, final, moot, in_doubt))
         )
         if in_doubt:
-            self._open.still_uncertain(part)
+            self._open.refused_in_doubt(part)
             self.receipts.look_again(part)
-            self._resend_as_configured(part)
         elif final:
             self._end(part, _REJECTED, b"%03X" % command_status, index, command_status)
         elif retry is not None and not moot:
@@ -550,7 +549,7 @@ class Pipeline:
 
     def _resend_as_configured(self, part: Part) -> None:
         """Send a part that is uncertain again if its account wishes it so, after a rest and not for ever."""
-        if part.state != UNCERTAIN or part.account.config.uncertain != "resend":
+        if part.state != UNCERTAIN or part.refused or part.account.config.uncertain != "resend":
             return
         if part.attempts < ATTEMPTS_MAX and part.mode not in (DATAGRAM, TRANSACTION):
             self._open.requeued(part)

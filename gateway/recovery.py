@@ -112,6 +112,7 @@ class Fate(msgspec.Struct, gc=False):
     expires_us: int = 0
     units: int = 1
     doubts: int = 0  # attempts that were uncertain, and not answered after that
+    refused: bool = False  # for good, while one of these is in doubt
     content: bytes = b""  # sealed; of the Accepted, or of the last Replaced
     content_index: int = 0
     content_us: int = 0  # when it came: relative times in it count from there
@@ -252,7 +253,7 @@ class Fold:
                 index, record.number, fate, _REJECTED, b"%03X" % record.command_status, record.time_us
             )
         elif record.in_doubt:
-            fate.state = UNCERTAIN
+            fate.state, fate.refused = UNCERTAIN, True
         elif not record.moot:
             fate.state = QUEUED
 
@@ -438,6 +439,7 @@ class Restoration:
             group,
         )
         part.postponed, part.rerouted, part.ported = fate.postponed, fate.rerouted, fate.ported
+        part.refused = fate.refused
         self._open.add(part)
         for name, carrier_id in fate.earlier_ids:
             earlier = self._carrier_of(name)

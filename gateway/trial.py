@@ -171,7 +171,7 @@ class Child:
         """`cores`: those it may run on; none: all. `listening`: a socket that is handed over to it, as
         systemd does."""
         descriptors = () if listening is None else (listening.fileno(),)
-        leash = [sys.executable, "-m", "gateway.leash", ",".join(map(str, cores))]
+        leash = [sys.executable, "-m", "gateway.leash", str(os.getpid()), ",".join(map(str, cores))]
         leash += map(str, descriptors or ("",))
         self.name = name
         self.log = log

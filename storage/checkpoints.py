@@ -24,14 +24,15 @@ from typing import Final
 import msgspec
 
 from storage.checkpoint import Checkpoint
-from storage.durable import DISK, make_directory
-from storage.errors import CorruptEvidence, NoSuchRecord
+from storage.durable import DISK, NO_ROOM_ERRORS, make_directory
+from storage.errors import CorruptEvidence, DurabilityLost, NoRoom, NoSuchRecord
 from storage.note import Note, NoteError
 from storage.seal import day_of
 
 CHECKPOINT_NAME: Final = "checkpoint"
 CHECKPOINTS_NAME: Final = "checkpoints"
 COSIGNED_NAME: Final = "cosigned"  # what witnesses have given back, a file for each
+COSIGNED_SUFFIX: Final = ".cosigned"
 
 _CHAIN_START: Final = bytes(32)
 _END: Final = b"\n\n"
@@ -56,11 +57,12 @@ def extent(directory: Path) -> list[tuple[Path, int]]:
     return [(path, path.stat().st_size) for path in day_paths(directory)]
 
 
-def signed(days: Sequence[tuple[Path, int]]) -> Iterator[Entry]:
+def signed(days: Sequence[tuple[Path, int]], origin: str) -> Iterator[Entry]:
     """Every checkpoint that was signed, in that order, as far as an `extent` goes; one that is cut short at
     the very end was seen by nobody, and is left out. Raises CorruptEvidence.
 
-    Files of the first days may be gone; those of later days may not.
+    Files of the first days may be gone; those of later days may not. `origin`: of the log, whose checkpoints
+    begin with it.
     """
     chain: bytes | None = None
     for number, (path, octets) in enumerate(days, 1):
@@ -68,6 +70,8 @@ def signed(days: Sequence[tuple[Path, int]]) -> Iterator[Entry]:
         yield from day.entries()
         if day.cut_short and number < len(days):
             raise CorruptEvidence(path, day.end, "a checkpoint is cut short, and later ones follow")
+        if not day.may_be_cut_short(origin):
+            raise CorruptEvidence(path, day.end, "what stands here is not the beginning of a checkpoint")
         chain = day.chain
 
 
@@ -75,9 +79,14 @@ def published(directory: Path) -> Note:
     """The newest checkpoint. Raises NoSuchRecord where there is none yet, CorruptEvidence."""
     path = directory / CHECKPOINT_NAME
     try:
-        return Note.parse(path.read_bytes())
+        return _read_note(path)
     except FileNotFoundError:
         raise NoSuchRecord(f"{path}: nothing is signed yet: `jingxin ledger` does that") from None
+
+
+def _read_note(path: Path) -> Note:
+    try:
+        return Note.parse(path.read_bytes())
     except NoteError as error:
         raise CorruptEvidence(path, 0, str(error)) from error
 
@@ -90,17 +99,21 @@ def signed_records(directory: Path) -> int:
         return 0
 
 
+def cosigned_paths(directory: Path) -> list[Path]:
+    """What witnesses have given back. `directory`: that of the proofs."""
+    return sorted((directory / COSIGNED_NAME).glob(f"*{COSIGNED_SUFFIX}"))
+
+
 def newest_with(directory: Path, index: int) -> tuple[Note, int]:
-    """The checkpoint by which to prove a record, and its size: the newest one that a witness has seen, if the
-    record is in it, else the newest of all. Raises NoSuchRecord where it is in none."""
-    notes = [published(directory)]
-    notes += [Note.parse(path.read_bytes()) for path in sorted((directory / COSIGNED_NAME).glob("*"))]
-    sized = [(len(note.signatures), Checkpoint.parse(note.text).size, note) for note in notes]
-    able = [each for each in sized if each[1] >= index]
-    if not able:
-        raise NoSuchRecord(f"record {index} is in no checkpoint yet: the ledger signs every second")
-    _, size, note = max(able, key=lambda each: each[:2])
-    return note, size
+    """The checkpoint by which to prove a record, and its size: the newest that a witness has seen, if the
+    record is in it, else the newest of all. Raises NoSuchRecord where it is in none, CorruptEvidence."""
+    witnessed = [_read_note(path) for path in cosigned_paths(directory)]
+    for notes in (witnessed, [published(directory)]):
+        sized = [(Checkpoint.parse(note.text).size, note) for note in notes]
+        size, note = max(sized, key=lambda each: each[0], default=(0, None))
+        if note is not None and size >= index:
+            return note, size
+    raise NoSuchRecord(f"record {index} is in no checkpoint yet: the ledger signs every second")
 
 
 class _Day:
@@ -111,6 +124,7 @@ class _Day:
         self.path = path
         self._octets = path.read_bytes()[:octets]
         self.chain = chain or _CHAIN_START
+        self.count = 0  # entries that were read
         self.end = self._octets.find(_END) + len(_END)  # of what is whole
         if self.end < len(_END):
             self.end = 0
@@ -123,6 +137,12 @@ class _Day:
     @property
     def cut_short(self) -> bool:
         return self.end < len(self._octets)
+
+    def may_be_cut_short(self, origin: str) -> bool:
+        """Whether what stands behind the last whole checkpoint can be what a crash left of the next one."""
+        rest = self._octets[self.end :]
+        begins = f"{origin}\n".encode() if self.end else _line(self.chain)
+        return rest.startswith(begins) or begins.startswith(rest)
 
     def entries(self) -> Iterator[Entry]:
         """Raises CorruptEvidence; stops where the file does, or where the last one is cut short."""
@@ -143,6 +163,7 @@ class _Day:
             if octets[note_end + 1 : end] != _line(chain) or octets[note_end : note_end + 1] != b"\n":
                 raise CorruptEvidence(self.path, note_end, "a checkpoint does not continue those before it")
             self.chain, self.end = chain, end
+            self.count += 1
             yield Entry(self.path, offset, note, chain)
 
 
@@ -176,31 +197,54 @@ class Checkpoints:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def recover(self) -> Note | None:
-        """The newest note; what a crash left unfinished behind it is cut off. Raises CorruptEvidence."""
-        newest: Note | None = None
-        # From the newest day that has any; a crash may have left the mere beginning of a file behind it.
-        for path in reversed(day_paths(self.directory)):
-            day = _Day(path, None)
+    def newest(self) -> Note | None:
+        """The newest that was signed, going by the files of the days. Changes nothing. Raises
+        CorruptEvidence."""
+        note: Note | None = None
+        for day in self._last_days():
             for entry in day.entries():
-                newest = entry.note
+                note = entry.note
+        return note
+
+    def shown(self) -> Iterator[tuple[Path, Note]]:
+        """Checkpoints that were shown to somebody, as far as they can be read: none of them may be newer than
+        the newest, or those before it are gone."""
+        for path in (self.directory / CHECKPOINT_NAME, *cosigned_paths(self.directory)):
+            try:
+                yield path, Note.parse(path.read_bytes())
+            except (OSError, NoteError):
+                continue  # a checkpoint is shown without a sync: after a crash there may be anything
+
+    def recover(self) -> None:
+        """Go on behind the newest: what a crash left unfinished there is cut off, and it is shown again.
+
+        Raises CorruptEvidence, DurabilityLost.
+        """
+        note: Note | None = None
+        for day in self._last_days():
+            for entry in day.entries():
+                note = entry.note
             self._chain = day.chain
-            self._open(path)
+            self._open(day.path)
             if day.cut_short:
                 os.ftruncate(self._descriptor, day.end)
-                DISK.sync_data(path, self._descriptor)
+                DISK.sync_data(day.path, self._descriptor)
                 self._offset = day.end
-            if day.end:
-                break
-        published = self.directory / CHECKPOINT_NAME
-        if newest is None and published.exists():
-            raise CorruptEvidence(published, 0, "the checkpoints before it are gone")
-        if newest is not None:
-            self._publish(newest)
-        return newest
+        if note is not None:
+            self._publish(note)
+
+    def _last_days(self) -> Iterator[_Day]:
+        """The newest day, and those before it until there is one with a checkpoint: of a file that was begun
+        when a crash came there may be nothing."""
+        for path in reversed(day_paths(self.directory)):
+            day = _Day(path, None)
+            yield day
+            if day.count:
+                return
 
     def append(self, note: Note, now_us: int) -> None:
-        """Keep a note for good, then let it be seen. Raises DurabilityLost, NoRoom."""
+        """Keep a note for good, then let it be seen. Raises DurabilityLost, NoRoom; after that it is of no
+        use, and the next start finds what stands there."""
         path = self.directory / CHECKPOINTS_NAME / day_of(now_us)
         if (
             self._descriptor < 0 or path > self._path
@@ -210,7 +254,12 @@ class Checkpoints:
         chain = sha256(self._chain + written).digest()
         octets = b"" if self._offset else _line(self._chain)
         octets += written + b"\n" + _line(chain)
-        DISK.write_at(self._path, self._descriptor, (octets,), self._offset)
+        try:
+            DISK.write_at(self._path, self._descriptor, (octets,), self._offset)
+        except DurabilityLost as failure:
+            if failure.errno in NO_ROOM_ERRORS:
+                raise NoRoom(f"{self._path}: no disk space for a checkpoint") from failure
+            raise
         # The moment of commitment: from here on nothing else may ever be signed that does not extend this.
         DISK.sync_data(self._path, self._descriptor)
         self._offset += len(octets)

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from storage.checkpoint import Checkpoint
-from storage.checkpoints import COSIGNED_NAME, extent, signed
+from storage.checkpoints import COSIGNED_NAME, COSIGNED_SUFFIX, extent, signed
 from storage.durable import make_directory, write_file_durably
 from storage.note import Note, NoteError, VerifierKey
 
@@ -15,7 +15,8 @@ from storage.note import Note, NoteError, VerifierKey
 def keep(
     proofs: Path, octets: bytes, log_key: VerifierKey, witness_keys: Sequence[VerifierKey]
 ) -> dict[str, int]:
-    """Keep a cosigned note, if it is one of our checkpoints and some of these witnesses have signed it.
+    """Keep a cosigned note, if it is one of our checkpoints and some of these witnesses have signed it; where
+    a newer one of a witness is there already, that stays.
 
     Returns the records that each of them has seen, by name. Raises NoteError, CorruptEvidence.
     """
@@ -25,10 +26,23 @@ def keep(
     witnesses = note.signed_by(witness_keys)
     if not witnesses:
         raise NoteError("none of the witnesses in evidence.witnesses has signed it")
-    if not any(entry.note.text == note.text for entry in signed(extent(proofs))):
+    size = Checkpoint.parse(note.text).size
+    if not any(entry.note.text == note.text for entry in signed(extent(proofs), log_key.name)):
         raise NoteError("it is none of the checkpoints that were signed here")
     make_directory(proofs / COSIGNED_NAME)
+    kept = {}
     for key in witnesses:
         name = sha256(str(key).encode()).hexdigest()[:32]
-        write_file_durably(proofs / COSIGNED_NAME / name, octets, 0o640)
-    return {key.name: Checkpoint.parse(note.text).size for key in witnesses}
+        path = proofs / COSIGNED_NAME / f"{name}{COSIGNED_SUFFIX}"
+        kept[key.name] = max(size, _size(path))
+        if kept[key.name] == size:
+            write_file_durably(path, octets, 0o640)
+    return kept
+
+
+def _size(path: Path) -> int:
+    """How many records the witness has seen by what is kept of it; 0 if that is nothing."""
+    try:
+        return Checkpoint.parse(Note.parse(path.read_bytes()).text).size
+    except (FileNotFoundError, NoteError):
+        return 0

@@ -258,6 +258,11 @@ class EvidenceLog:
         return self._identity
 
     @property
+    def recovered_index(self) -> int:
+        """The last record that the processes before this one have left; known once `recover` has returned."""
+        return self._recovered_next - 1
+
+    @property
     def pending(self) -> int:
         """Records in the open batch."""
         return self.next_index - self._first_pending

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Final
 
 from storage.checkpoint import Checkpoint
-from storage.checkpoints import Checkpoints
+from storage.checkpoints import CHECKPOINTS_NAME, Checkpoints
 from storage.durable import make_directory
-from storage.errors import CorruptEvidence, EvidenceError, LogInUse
+from storage.errors import CorruptEvidence, EvidenceError, KeyFileError, LogInUse
 from storage.note import Note, NoteError, Signer
 from storage.reader import LogReader
 from storage.segment import FIRST_INDEX
 from storage.tiles import StoredTree, TileMissing
 
 TILE_NAME: Final = "tile"
+LOCK_NAME: Final = "lock"
 
 # Records that one step takes, about a second of work: a checkpoint is signed after each, also while it
 # catches up.
@@ -39,9 +40,14 @@ class Notary:
     """Grows the tree and signs checkpoints. One process at a time; `proofs/lock` sees to it."""
 
     def __init__(self, evidence: Path, proofs: Path, origin: str, signer: Signer) -> None:
-        """Raises LogInUse where another process does the same."""
+        """Raises LogInUse where another process does the same, KeyFileError for the key of another log."""
+        if signer.verifier.name != origin:
+            raise KeyFileError(
+                f"the signing key is that of {signer.verifier.name}, and this log is called {origin}:"
+                " name the key that was made for it, or call the gateway as before"
+            )
         make_directory(proofs)
-        self._lock = os.open(proofs / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._lock = os.open(proofs / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -79,12 +85,31 @@ class Notary:
     def recover(self) -> None:
         """Take up the tree where the last checkpoint left it.
 
-        Raises EvidenceChanged, CorruptEvidence.
+        Raises EvidenceChanged, CorruptEvidence, DurabilityLost; then nothing was changed.
         """
-        note = self._checkpoints.recover()
-        if note is None:
-            return
-        self.signed = signed = self._own(note)
+        note = self._checkpoints.newest()
+        self.signed = None if note is None else self._own(note)
+        self._check_shown()
+        if self.signed is not None:
+            self._take_up(self.signed)
+        self._checkpoints.recover()
+
+    def _check_shown(self) -> None:
+        """Nobody was shown a checkpoint that is newer than the last one, or another."""
+        size = 0 if self.signed is None else self.signed.size
+        for path, note in self._checkpoints.shown():
+            try:
+                ours = note.signed_by((self._signer.verifier,))
+                shown = Checkpoint.parse(note.text)
+            except NoteError:
+                continue  # what a crash left of it
+            if ours and (shown.size > size or (shown.size == size and shown != self.signed)):
+                raise EvidenceChanged(
+                    f"{path}: a checkpoint of {shown.size} records was shown, and the last one that is kept"
+                    f" here is of {size}: restore {CHECKPOINTS_NAME} from a copy"
+                )
+
+    def _take_up(self, signed: Checkpoint) -> None:
         if self._reader.next_index - FIRST_INDEX < signed.size:
             raise EvidenceChanged(
                 f"{self._reader.directory}: records {self._reader.next_index} to {signed.size} were signed"
@@ -109,10 +134,6 @@ class Notary:
             checkpoint = Checkpoint.parse(note.text)
         except NoteError as error:
             raise EvidenceChanged(f"the last checkpoint is damaged: {error}") from error
-        if checkpoint.origin != self.origin:
-            raise EvidenceChanged(
-                f"the last checkpoint is of {checkpoint.origin}, and this log is called {self.origin}"
-            )
         return checkpoint
 
     def _build_anew(self, signed: Checkpoint) -> None:
@@ -161,6 +182,7 @@ class Notary:
             except ValueError as failure:
                 raise CorruptEvidence(self._reader.directory, frame.offset, str(failure)) from failure
             skipped = FIRST_INDEX + tree.size - frame.first_index
+            assert 0 <= skipped < frame.count, "the reader gives the frames that hold these records"
             # As merkle.leaf_hash, without a call for each.
             tree.extend(
                 [

@@ -48,13 +48,16 @@ class VerifierKey(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> VerifierKey:
         """Raises NoteError."""
+        if text.startswith("PRIVATE+KEY+"):
+            raise NoteError("that is the private key: the verifier key stands beside it, in the file .pub")
         try:
             name, key_id, encoded = text.strip().split("+", 2)
             octets = base64.b64decode(encoded, validate=True)
         except (ValueError, binascii.Error):
-            raise NoteError(f"{text.strip()!r} is no verifier key: it has the form name+id+key") from None
+            # Whatever it is, it is not printed: somebody may have named a private key.
+            raise NoteError("that is no verifier key, which has the form name+id+key") from None
         if len(octets) != 1 + _KEY_OCTETS or octets[0] not in (LOG, WITNESS):
-            raise NoteError(f"the key of {name} is no Ed25519 key of a log or a witness")
+            raise NoteError("the key is no Ed25519 key of a log or a witness")
         key = cls(name, octets[0], octets[1:])
         _check_name(name)
         if key.key_id.hex() != key_id:

@@ -3,8 +3,8 @@
 A proof holds the record, where it stands, the hashes that lead from it to the root, and the checkpoint that
 names this root with all who signed it.  A message has several records.  The proof is of the one that
 accepted it, as the format has it; the others, and what each contains, stand in its line `extra`, each with a
-way of its own to the same root.  So one file shows the whole story of a message to somebody who has nothing
-but public keys.
+way of its own to the same root.  So one file shows what became of a message to somebody who has nothing but
+public keys; what came later than the checkpoint it cannot show.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import msgspec
 from storage.checkpoint import Checkpoint
 from storage.merkle import ProofError, Subtree, check_inclusion, inclusion_proof, leaf_hash
 from storage.note import Note, NoteError, VerifierKey
+from storage.records import AnyRecord, decode
 from storage.segment import FIRST_INDEX
+from storage.show import others_than_of_one_message
 
 _FIRST_LINE: Final = "c2sp.org/tlog-proof@v1"
 _INDEX_DIGITS_MAX: Final = 19
@@ -78,37 +80,61 @@ class MessageProof(msgspec.Struct, frozen=True):
             raise ProofError("the same proof is spelt in another way here than it was made")
         return proof
 
-    def check(self, keys: Sequence[VerifierKey]) -> tuple[Checkpoint, dict[VerifierKey, int]]:
-        """The checkpoint that all records are in, and who signed it (`Note.signed_by`).
+    def check(self, log_key: VerifierKey, witness_keys: Sequence[VerifierKey] = ()) -> Checked:
+        """What the file proves. Raises ProofError, NoteError: where the log or one of these witnesses has not
+        signed, and for records that are of no message, or not all of one.
 
-        Raises ProofError, NoteError; also where nobody of these keys has signed.
+        It cannot show that the message has no further records: those may have come after the checkpoint.
         """
+        keys = (log_key, *witness_keys)
         signed = self.note.signed_by(keys)
-        if not signed:
-            raise NoteError("the checkpoint is signed by none of the keys given")
+        if missing := [key for key in keys if key not in signed]:
+            raise NoteError(f"the checkpoint is not signed by {missing[0]}")
         checkpoint = Checkpoint.parse(self.note.text)
+        if checkpoint.origin != log_key.name:
+            raise NoteError(f"the checkpoint is of {checkpoint.origin}, and the key of {log_key.name}")
         indexes = [each.index for each in self.records]
         if indexes != sorted(set(indexes)):
             raise ProofError("the records do not stand in the order of the log, each once")
+        records = []
         for each in self.records:
             leaf = leaf_hash(each.record)
             try:
                 check_inclusion(leaf, each.index - FIRST_INDEX, checkpoint.size, each.path, checkpoint.root)
-            except ProofError as error:
+                records.append((each.index, decode(each.record)))
+            except (ProofError, msgspec.DecodeError) as error:
                 raise ProofError(f"record {each.index}: {error}") from error
-        return checkpoint, signed
+        if strangers := others_than_of_one_message(records):
+            raise ProofError(f"record {strangers[0]} is not of the message that the first one began")
+        return Checked(checkpoint, signed, records)
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What a proof proves: that these records, by index, are in the log of this checkpoint, and who signed
+    it (`Note.signed_by`)."""
+
+    checkpoint: Checkpoint
+    signed: dict[VerifierKey, int]
+    records: list[tuple[int, AnyRecord]]
 
 
 def prove(records: Mapping[int, bytes], note: Note, subtree: Subtree) -> MessageProof:
-    """The proof of these records by index, all of which are in the checkpoint of the note."""
-    size = Checkpoint.parse(note.text).size
-    return MessageProof(
-        [
-            ProvenRecord(index, record, inclusion_proof(index - FIRST_INDEX, size, subtree))
-            for index, record in sorted(records.items())
-        ],
-        note,
-    )
+    """The proof of these records by index, all of which are in the checkpoint of the note. Raises ProofError,
+    TileMissing."""
+    checkpoint = Checkpoint.parse(note.text)
+    proven = []
+    for index, record in sorted(records.items()):
+        leaf = index - FIRST_INDEX
+        path = inclusion_proof(leaf, checkpoint.size, subtree)
+        try:
+            check_inclusion(leaf_hash(record), leaf, checkpoint.size, path, checkpoint.root)
+        except ProofError as error:
+            raise ProofError(
+                f"record {index}: {error}: the tiles or the record are not those that were signed:"
+                " `jingxin evidence verify` names the first that is wrong"
+            ) from error
+        proven.append(ProvenRecord(index, record, path))
+    return MessageProof(proven, note)
 
 
 def _line(line: str, word: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -88,6 +88,30 @@ def _follow(reader: LogReader, number: int) -> list[tuple[int, AnyRecord]]:
                 ended |= mentioned
                 last_us = max(last_us, frame.time_us)
     return sorted(found.items())
+
+
+def others_than_of_one_message(records: Sequence[tuple[int, AnyRecord]]) -> list[int]:
+    """Of records in the order of the log those that do not concern the message of the first, by their index;
+    also the first, if it accepts none."""
+    (number, first), *rest = records
+    if not isinstance(first, Accepted):
+        return [number]
+    # A receipt that was matched later names no part: the match names it.
+    matched = {record.receipt for _, record in rest if isinstance(record, Matched) and record.number}
+    named = {number}
+    strangers = []
+    for index, record in rest:
+        if isinstance(record, Accepted):
+            ours = record.message == number
+        elif isinstance(record, Receipt) and not record.number:
+            ours = index in matched
+        else:
+            ours = bool(named & set(_mentioned(record)))
+        if ours:
+            named.add(index)
+        else:
+            strangers.append(index)
+    return strangers
 
 
 def _mentioned(record: AnyRecord) -> Iterable[int]:

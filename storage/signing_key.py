@@ -29,9 +29,14 @@ def public_path(path: Path) -> Path:
 def make_signing_key(path: Path, name: str, kind: int) -> VerifierKey:
     """Make a key, and put its public half beside it.
 
-    Raises KeyFileError when the file exists, since what was signed by it could not be continued, and for a
+    Raises KeyFileError when either file exists, since what was signed by it could not be continued, and for a
     name that no key can have.
     """
+    if not path.exists() and public_path(path).exists():
+        raise KeyFileError(
+            f"{public_path(path)} stands without its private key: put that back from its copy; if it is lost,"
+            " move the .pub away, and begin proofs anew with a key that you give to the other party"
+        )
     seed = os.urandom(_SEED_OCTETS)
     try:
         verifier = Signer(name, kind, seed).verifier
@@ -45,8 +50,13 @@ def make_signing_key(path: Path, name: str, kind: int) -> VerifierKey:
         raise KeyFileError(
             f"{path} exists already and is never overwritten; remove it yourself if you mean to"
         ) from taken
-    write_file_durably(public_path(path), f"{verifier}\n".encode(), 0o644)
+    write_public_key(path, verifier)
     return verifier
+
+
+def write_public_key(path: Path, verifier: VerifierKey) -> None:
+    """Put the public half beside a key; `path`: of the private one."""
+    write_file_durably(public_path(path), f"{verifier}\n".encode(), 0o644)
 
 
 def read_signing_key(path: Path, kind: int, *, guarded: bool = False) -> Signer:

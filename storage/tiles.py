@@ -6,25 +6,30 @@
 A tile of level 0 holds leaf hashes; a hash of a higher level is the root of a full tile below.  Numbers above
 999 have a directory for every three digits: `x001/x234/067`.
 
-Everything here can be made again from the records, so nothing is synced: what a crash leaves unfinished is
-found out, since the root over the tiles must be that of the last checkpoint, and is built anew.
+Tiles are synced before a checkpoint speaks of them, once for all that were written since the last one. What
+a crash leaves behind them is written again, since a restart goes on from the last checkpoint; and as long as
+the records are there, all of it can be made anew.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from storage.errors import EvidenceError
+from storage.durable import DISK, NO_ROOM_ERRORS, make_directory
+from storage.errors import DurabilityLost, EvidenceError, NoRoom
 from storage.merkle import EMPTY_ROOT, HASH_OCTETS, node_hash, root_of
 
 HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT
 TILE_OCTETS: Final = WIDTH * HASH_OCTETS
+
+# A tree of 2**64 leaves has so many levels of tiles, and no tile of it a longer path.
+_LEVELS_MAX: Final = 8
+_PATH_LENGTH_MAX: Final = 64
 
 # Tiles kept by one reader, 8 KiB each: a proof reads one of each level, and neighbours share most of them.
 _KEPT_MAX: Final = 256
@@ -45,6 +50,8 @@ def tile_path(directory: Path, level: int, place: int, width: int = WIDTH) -> Pa
 
 def place_of(path: Path) -> tuple[int, int, int] | None:
     """(level, place, width) of the tile at a path below the directory of tiles; None if it is no tile's."""
+    if len(str(path)) > _PATH_LENGTH_MAX:
+        return None
     level, *groups = path.parts
     width = str(WIDTH)
     if len(groups) > 1 and groups[-2].endswith(".p"):
@@ -55,7 +62,7 @@ def place_of(path: Path) -> tuple[int, int, int] | None:
     if not all(each.isascii() and each.isdigit() for each in numbers):
         return None
     found = int(level), int(digits), int(width)
-    whole = 0 < found[2] <= WIDTH and tile_path(Path(), *found) == path
+    whole = found[0] < _LEVELS_MAX and 0 < found[2] <= WIDTH and tile_path(Path(), *found) == path
     return found if whole else None
 
 
@@ -68,7 +75,7 @@ def partial_widths(path: Path) -> list[int]:
     """The widths in which a tile was written before it was full; `path`: of the full one."""
     try:
         names = os.listdir(partial_tiles(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
@@ -80,13 +87,17 @@ class Tiles:
         """`directory`: the one named `tile`."""
         self.directory = directory
         self.size = size
-        self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._kept: dict[tuple[int, int], bytes] = {}  # oldest first
 
     def edge(self, level: int) -> list[bytes]:
         """The hashes of the tile of this level that is not full; none if there is none."""
         count = self.size >> HEIGHT * level
         width = count % WIDTH
         return _split(self._tile(level, count // WIDTH)[: width * HASH_OCTETS]) if width else []
+
+    def full(self, level: int, place: int) -> list[bytes]:
+        """The hashes of a full tile. Raises TileMissing."""
+        return _split(self._tile(level, place))
 
     def subtree(self, height: int, place: int) -> bytes:
         """The hash of a complete subtree (storage/merkle.py). Raises TileMissing."""
@@ -101,25 +112,34 @@ class Tiles:
         if octets is None:
             octets = self._kept[level, place] = self._read(level, place)
             if len(self._kept) > _KEPT_MAX:
-                self._kept.popitem(last=False)
+                del self._kept[next(iter(self._kept))]
         return octets
 
     def _read(self, level: int, place: int) -> bytes:
         """A tile as wide as the tree needs it, from whichever file holds so much: it has grown since."""
         width = min(WIDTH, (self.size >> HEIGHT * level) - place * WIDTH)
         assert width > 0, "no tree of this size has such a tile"
-        full = tile_path(self.directory, level, place)
-        widest = max(partial_widths(full), default=0)
         exact = tile_path(self.directory, level, place, width)
-        for path in (exact, full, partial_tiles(full) / str(widest)):
+        for path in self._holders(exact, level, place):
             try:
                 octets = path.read_bytes()
             except FileNotFoundError:
                 continue
+            except OSError as failure:
+                raise TileMissing(f"{path}: {failure.strerror}") from failure
             if len(octets) >= width * HASH_OCTETS and len(octets) % HASH_OCTETS == 0:
                 return octets[: width * HASH_OCTETS]
             raise TileMissing(f"{path}: {len(octets)} octets, {width} hashes are needed")
         raise TileMissing(f"{exact} is missing")
+
+    def _holders(self, exact: Path, level: int, place: int) -> Iterator[Path]:
+        """The files that may hold so much of a tile."""
+        yield exact
+        full = tile_path(self.directory, level, place)
+        if full != exact:
+            yield full
+            yield from (partial_tiles(full) / str(width) for width in reversed(partial_widths(full)))
+            yield full  # it has become full meanwhile, and what there was of it is gone
 
 
 class _Edge:
@@ -129,7 +149,7 @@ class _Edge:
 
     def __init__(self, hashes: list[bytes]) -> None:
         self.hashes = hashes
-        self.saved = 0  # how many of them stand in a file
+        self.saved = len(hashes)  # how many of them stand in a file
         self._folded = 0  # how many are in the roots
         self._roots: list[bytes] = []  # of complete subtrees, the largest first
 
@@ -207,11 +227,15 @@ class GrowingTree:
 
 
 class StoredTree(GrowingTree):
-    """A tree whose tiles are written: full ones at once, those at the right edge by `save`."""
+    """A tree whose tiles are written: full ones at once, those at the right edge by `save`.
+
+    Raises NoRoom, DurabilityLost; it is of no use after that, and the next start loads what was saved.
+    """
 
     def __init__(self, directory: Path, size: int = 0, edges: Sequence[list[bytes]] = ()) -> None:
         super().__init__(size, edges)
         self.directory = directory
+        self._unsynced: list[Path] = []
 
     @classmethod
     def load(cls, directory: Path, size: int) -> StoredTree:
@@ -220,10 +244,24 @@ class StoredTree(GrowingTree):
         return cls(directory, size, [tiles.edge(level) for level in range(levels_of(size))])
 
     def save(self) -> None:
-        """Write the tiles at the right edge as they are now, before a checkpoint speaks of them."""
+        """Write the tiles at the right edge as they are now, and have all that was written durable: before a
+        checkpoint speaks of them."""
         for level, place, hashes in self.edges():
             self._write(tile_path(self.directory, level, place, len(hashes)), hashes)
             self._edges[level].saved = len(hashes)
+        written, self._unsynced = self._unsynced, []
+        for path in written:
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # it was a part of a tile that has become full since
+            try:
+                DISK.sync_data(path, descriptor)
+            finally:
+                os.close(descriptor)
+        for directory in {path.parent for path in written}:
+            if directory.is_dir():
+                DISK.sync_directory(directory)
 
     def _full(self, level: int, place: int, hashes: list[bytes], saved: int) -> None:
         path = tile_path(self.directory, level, place)
@@ -236,11 +274,17 @@ class StoredTree(GrowingTree):
         part = path.with_name(f"{path.name}.part")
         octets = b"".join(hashes)
         try:
-            part.write_bytes(octets)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(octets)
-        os.replace(part, path)
+            try:
+                part.write_bytes(octets)
+            except FileNotFoundError:
+                make_directory(path.parent)
+                part.write_bytes(octets)
+            os.replace(part, path)
+        except OSError as failure:
+            if failure.errno in NO_ROOM_ERRORS:
+                raise NoRoom(f"{path}: no disk space for a tile") from failure
+            raise DurabilityLost(path, "write", failure) from failure
+        self._unsynced.append(path)
 
 
 def levels_of(size: int) -> int:

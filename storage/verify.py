@@ -116,7 +116,7 @@ def _verify_segments(
             done += reader.size
         progress(done, total)
     if tree is not None:
-        tree.finish()
+        tree.finish(paths[-1] if paths else directory)
 
 
 def _marked(directory: Path) -> int:

@@ -2,26 +2,30 @@
 
 It grows a tree of its own over the records as they are read, compares each tile on disk with it, and its root
 with each checkpoint at the size that this one speaks of.  Thereby any two of them are consistent: both are
-of one growing tree.  Nothing is taken over from whoever wrote the files, except where the first segments have
-been taken away: there the tree begins with the tiles of what is gone, and every checkpoint after that shows
-whether these were right.
+of one growing tree.  Where the first segments have been taken away, the tree begins with the tiles of what is
+gone; these must lead to each other, and every checkpoint shows whether they were right.
+
+A ledger may be at work meanwhile.  What it signed before the check began is checked; of what it goes on to
+write nothing is expected.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from storage.checkpoint import Checkpoint
-from storage.checkpoints import CHECKPOINT_NAME, COSIGNED_NAME, Entry, extent, signed
+from storage.checkpoints import CHECKPOINT_NAME, Entry, cosigned_paths, extent, signed
 from storage.errors import CorruptEvidence
-from storage.merkle import HASH_OCTETS, tree_root
-from storage.notary import TILE_NAME
+from storage.merkle import HASH_OCTETS, root_of, tree_root
+from storage.notary import LOCK_NAME, TILE_NAME
 from storage.note import Note, NoteError, VerifierKey
 from storage.segment import FIRST_INDEX
 from storage.tiles import (
@@ -49,11 +53,26 @@ class Proofs:
         self.log_key = log_key
         self.witness_keys = tuple(witness_keys)
         self.days = extent(directory)
+        self._in_use = self._locked()
 
     @property
-    def have_grown(self) -> bool:
-        """Whether more was signed since."""
-        return extent(self.directory) != self.days
+    def change(self) -> bool:
+        """Whether a ledger has been at work since, or is."""
+        self._in_use = self._in_use or self._locked() or extent(self.directory) != self.days
+        return self._in_use
+
+    def _locked(self) -> bool:
+        try:
+            descriptor = os.open(self.directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
 
 class Proven(msgspec.Struct):
@@ -66,6 +85,15 @@ class Proven(msgspec.Struct):
     witnessed: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
 
 
+class _Seen(NamedTuple):
+    """A checkpoint that a witness has signed."""
+
+    size: int
+    path: Path
+    checkpoint: Checkpoint
+    note: Note
+
+
 class TreeCheck(GrowingTree):
     """The tree over the records of a log, compared with its proofs. Raises CorruptEvidence."""
 
@@ -75,10 +103,11 @@ class TreeCheck(GrowingTree):
         self._proofs = proofs
         self._tile_directory = proofs.directory / TILE_NAME
         self.proven = Proven()
-        self._entries = signed(proofs.days)
-        self._last: Entry | None = None
+        self._entries = signed(proofs.days, proofs.log_key.name)
         self._next: tuple[Entry, Checkpoint] | None = None
-        self._cosigned = sorted(self._read_cosigned(), key=lambda each: each[1].size)
+        self._published = self._read_published()
+        self._published_seen = False
+        self._seen = sorted(self._read_cosigned(), key=lambda each: each.size)
         # Leaves since the last root that was right: if the next one is not, the wrong one is among them.
         self._since: list[bytes] = []
         # By level: the widths in which the tile that is not full yet stood under a checkpoint.
@@ -86,8 +115,10 @@ class TreeCheck(GrowingTree):
         try:
             tiles = Tiles(self._tile_directory, size)
             super().__init__(size, [tiles.edge(level) for level in range(levels_of(size))])
+            self._check_gone(tiles)
             self._advance()
-            self._check_before(tiles)
+            while (stop := self._stop()) is not None and stop <= size:
+                self._check_at(stop, tree_root(stop, tiles.subtree))
         except TileMissing as missing:
             raise CorruptEvidence(self._tile_directory, 0, str(missing)) from missing
 
@@ -96,43 +127,52 @@ class TreeCheck(GrowingTree):
         # As merkle.leaf_hash, without a call for each.
         leaves = [sha256(b"\0" + record).digest() for record in records]
         start = 0
-        while (size := self._next_size()) is not None and size <= self.size + len(leaves) - start:
+        while (size := self._stop()) is not None and size <= self.size + len(leaves) - start:
             stop = start + size - self.size
             self._take(leaves[start:stop])
             start = stop
-            self._check_root()
+            self._check_at(size, self.root())
+            self._since.clear()
         self._take(leaves[start:] if start else leaves)
 
-    def finish(self) -> None:
-        """The log ends here."""
+    def finish(self, end: Path) -> None:
+        """The log ends here, in this file."""
+        first = self.size + FIRST_INDEX
         if self._next is not None:
-            entry, checkpoint = self._next
-            raise CorruptEvidence(
-                entry.path,
-                entry.offset,
-                f"records {self.size + FIRST_INDEX} to {checkpoint.size} were signed and are gone",
-            )
-        if self._cosigned:
-            path, checkpoint, _ = self._cosigned[0]
-            raise CorruptEvidence(
-                path,
-                0,
-                f"a witness has seen {checkpoint.size} records, and {self.proven.size} are signed here",
-            )
+            last = self._next[1].size
+            for entry in self._entries:
+                last = Checkpoint.parse(entry.note.text).size
+            raise CorruptEvidence(end, 0, f"records {first} to {last} were signed and are gone")
+        if self._seen:
+            last = self._seen[-1].size
+            raise CorruptEvidence(end, 0, f"records {first} to {last} were seen by a witness and are gone")
+        for name, (size, _) in self.proven.witnessed.items():
+            if size > self.proven.size:
+                raise CorruptEvidence(
+                    self._proofs.directory,
+                    0,
+                    f"{name} has seen {size} records, and {self.proven.size} are signed here: the checkpoints"
+                    " after that are gone",
+                )
         for level, place, hashes in self.edges():
             self._check_partial(level, place, hashes)
-        if not self._proofs.have_grown:
+        if not self._proofs.change:
             self._check_published()
             self._check_nothing_else()
 
     # -- records --------------------------------------------------------------------------------------------
 
     def _take(self, leaves: list[bytes]) -> None:
-        self._since += leaves
+        if self._next is not None:
+            self._since += leaves
         self.extend(leaves)
 
-    def _next_size(self) -> int | None:
-        return None if self._next is None else self._next[1].size
+    def _stop(self) -> int | None:
+        """The size at which the root has to be looked at next."""
+        if self._next is None:
+            return self._seen[0].size if self._seen else None
+        size = self._next[1].size
+        return min(size, self._seen[0].size) if self._seen else size
 
     # -- checkpoints ----------------------------------------------------------------------------------------
 
@@ -143,7 +183,7 @@ class TreeCheck(GrowingTree):
         if entry is None:
             self._next = None
             return
-        self._last = entry
+        self._published_seen = self._published_seen or entry.note.encode() == self._published
         checkpoint = self._checkpoint(entry.path, entry.offset, entry.note)
         if checkpoint.size <= before:
             raise CorruptEvidence(
@@ -152,37 +192,30 @@ class TreeCheck(GrowingTree):
         self._next = entry, checkpoint
 
     def _checkpoint(self, path: Path, offset: int, note: Note) -> Checkpoint:
+        key = self._proofs.log_key
         try:
-            if not note.signed_by((self._proofs.log_key,)):
-                raise CorruptEvidence(path, offset, f"the checkpoint is not signed by {self._proofs.log_key}")
+            if not note.signed_by((key,)):
+                raise CorruptEvidence(path, offset, f"it is not signed by {key}: is that the log's key?")
             checkpoint = Checkpoint.parse(note.text)
         except NoteError as error:
             raise CorruptEvidence(path, offset, str(error)) from error
-        if checkpoint.origin != self._proofs.log_key.name:
+        if checkpoint.origin != key.name:
             raise CorruptEvidence(path, offset, f"the checkpoint is of {checkpoint.origin}")
         return checkpoint
 
-    def _check_before(self, tiles: Tiles) -> None:
-        """Checkpoints of records that have been taken away: the tiles speak for those."""
-        while self._next is not None and self._next[1].size <= self.size:
-            self._check_that(tree_root(self._next[1].size, tiles.subtree))
-
-    def _check_root(self) -> None:
-        self._check_that(self.root())
-        self._since.clear()
-
-    def _check_that(self, root: bytes) -> None:
-        """The next checkpoint names this root."""
-        assert self._next is not None
+    def _check_at(self, size: int, root: bytes) -> None:
+        """What was signed at this size names this root."""
+        while self._seen and self._seen[0].size == size:
+            self._check_seen(self._seen.pop(0), root)
+        if self._next is None or self._next[1].size != size:
+            return
         entry, checkpoint = self._next
         if root != checkpoint.root:
             raise self._blame(entry, checkpoint)
         self.proven.checkpoints += 1
-        self.proven.size = checkpoint.size
-        for level in range(levels_of(checkpoint.size)):
-            self._widths[level].add((checkpoint.size >> HEIGHT * level) % WIDTH)
-        while self._cosigned and self._cosigned[0][1].size <= checkpoint.size:
-            self._check_cosigned(*self._cosigned.pop(0), checkpoint)
+        self.proven.size = size
+        for level in range(levels_of(size)):
+            self._widths[level].add((size >> HEIGHT * level) % WIDTH)
         self._advance()
 
     def _blame(self, entry: Entry, checkpoint: Checkpoint) -> CorruptEvidence:
@@ -207,40 +240,61 @@ class TreeCheck(GrowingTree):
             f" {first + FIRST_INDEX} on they are others than were signed",
         )
 
+    def _read_published(self) -> bytes:
+        try:
+            return (self._proofs.directory / CHECKPOINT_NAME).read_bytes()
+        except OSError:
+            return b""
+
     def _check_published(self) -> None:
-        path = self._proofs.directory / CHECKPOINT_NAME
-        last = b"" if self._last is None else self._last.note.encode()
-        published = path.read_bytes() if path.exists() else b""
-        if published != last:
-            raise CorruptEvidence(path, 0, "it is not the last of the checkpoints that were signed")
+        """The newest that is shown is one that was signed; after a crash it may be an older one, until the
+        ledger starts again."""
+        if not self._published_seen and self.proven.checkpoints:
+            path = self._proofs.directory / CHECKPOINT_NAME
+            what = "none of the checkpoints that were signed" if self._published else "missing"
+            raise CorruptEvidence(path, 0, f"it is {what}: the next start of `jingxin ledger` mends that")
 
     # -- witnesses ------------------------------------------------------------------------------------------
 
-    def _read_cosigned(self) -> Iterator[tuple[Path, Checkpoint, Note]]:
-        for path in sorted((self._proofs.directory / COSIGNED_NAME).glob("*")):
+    def _read_cosigned(self) -> Iterator[_Seen]:
+        for path in cosigned_paths(self._proofs.directory):
             try:
                 note = Note.parse(path.read_bytes())
             except NoteError as error:
                 raise CorruptEvidence(path, 0, str(error)) from error
-            yield path, self._checkpoint(path, 0, note), note
+            except OSError as failure:
+                raise CorruptEvidence(path, 0, failure.strerror or str(failure)) from failure
+            checkpoint = self._checkpoint(path, 0, note)
+            yield _Seen(checkpoint.size, path, checkpoint, note)
 
-    def _check_cosigned(self, path: Path, seen: Checkpoint, note: Note, checkpoint: Checkpoint) -> None:
-        """What a witness has signed is one of the checkpoints."""
-        if seen != checkpoint:
-            raise CorruptEvidence(path, 0, "what the witness has seen is none of the checkpoints")
+    def _check_seen(self, seen: _Seen, root: bytes) -> None:
+        """What a witness has signed is the log as it stands here."""
+        if seen.checkpoint.root != root:
+            raise CorruptEvidence(
+                seen.path, 0, f"the log of {seen.size} records that a witness has seen is another one"
+            )
         try:
-            witnesses = note.signed_by(self._proofs.witness_keys)
+            witnesses = seen.note.signed_by(self._proofs.witness_keys)
         except NoteError as error:
-            raise CorruptEvidence(path, 0, str(error)) from error
+            raise CorruptEvidence(seen.path, 0, str(error)) from error
         for key, time_s in witnesses.items():
             self.proven.witnessed[key.name] = seen.size, time_s
 
     # -- tiles ----------------------------------------------------------------------------------------------
 
     def _full(self, level: int, place: int, hashes: list[bytes], saved: int) -> None:
-        path = tile_path(self._tile_directory, level, place)
-        self._compare(path, level, place, hashes)
+        self._compare(tile_path(self._tile_directory, level, place), level, place, hashes)
         self._check_partial(level, place, hashes)
+
+    def _check_gone(self, tiles: Tiles) -> None:
+        """Full tiles of records that have been taken away lead to each other."""
+        for level in range(levels_of(tiles.size) - 1):
+            for place in range(tiles.size >> HEIGHT * (level + 1)):
+                hashes = tiles.full(level, place)
+                if root_of(hashes) != tiles.subtree(HEIGHT * (level + 1), place):
+                    path = tile_path(self._tile_directory, level, place)
+                    raise CorruptEvidence(path, 0, "the tile does not lead to the one above it")
+                self.proven.tiles += 1
 
     def _check_partial(self, level: int, place: int, hashes: list[bytes]) -> None:
         """What was written of a tile before it was full; as long as that is not there, whatever a checkpoint
@@ -256,7 +310,7 @@ class TreeCheck(GrowingTree):
                 raise CorruptEvidence(path, 0, "no tile is so wide")
             if width <= len(hashes):
                 self._compare(path, level, place, hashes[:width])
-            elif len(hashes) < WIDTH:
+            elif len(hashes) < WIDTH and not self._proofs.change:
                 raise CorruptEvidence(path, 0, "the tile is wider than the log is long")
 
     def _check_nothing_else(self) -> None:
@@ -264,10 +318,10 @@ class TreeCheck(GrowingTree):
         for directory, _, names in os.walk(self._tile_directory):
             for name in names:
                 path = Path(directory, name)
-                place = place_of(path.relative_to(self._tile_directory))
                 if name.endswith(".part"):
                     continue  # what a crash has left
-                if place is None or (place[1] * WIDTH + place[2]) << HEIGHT * place[0] > self.size:
+                found = place_of(path.relative_to(self._tile_directory))
+                if found is None or (found[1] * WIDTH + found[2]) << HEIGHT * found[0] > self.size:
                     raise CorruptEvidence(path, 0, "the tree has no such tile")
 
     def _compare(self, path: Path, level: int, place: int, hashes: list[bytes]) -> None:
@@ -277,7 +331,11 @@ class TreeCheck(GrowingTree):
         except FileNotFoundError:
             if (place * WIDTH + len(hashes)) << HEIGHT * level > self._signed_to():
                 return  # the notary had not come so far
+            if len(hashes) < WIDTH and self._proofs.change:
+                return  # the tile has become full
             raise CorruptEvidence(path, 0, "the tile is missing") from None
+        except OSError as failure:
+            raise CorruptEvidence(path, 0, failure.strerror or str(failure)) from failure
         self.proven.tiles += 1
         if octets == expected:
             return

@@ -7,12 +7,15 @@ else another history, two checkpoints with one witness's name cannot both exist.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 from pathlib import Path
+from typing import Self
 
 from storage.checkpoint import Checkpoint
 from storage.durable import make_directory, write_file_durably
-from storage.errors import EvidenceError
+from storage.errors import EvidenceError, LogInUse
 from storage.merkle import ProofError, Subtree, check_consistency, consistency_proof, tree_root
 from storage.note import Note, NoteError, Signer, VerifierKey
 
@@ -22,13 +25,29 @@ class WitnessRefused(EvidenceError):
 
 
 class Witness:
-    """Cosigns the checkpoints of logs. For one process at a time."""
+    """Cosigns the checkpoints of logs. Its directory belongs to one process at a time, until `close`."""
 
     def __init__(self, directory: Path, signer: Signer) -> None:
-        """`directory`: what it remembers, a file for each log; its loss is the loss of its memory."""
+        """`directory`: what it remembers, a file for each log; its loss is the loss of its memory. Raises
+        LogInUse."""
         make_directory(directory)
+        self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise LogInUse(f"{directory}: another witness is at work here") from None
         self.directory = directory
         self._signer = signer
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def seen(self, origin: str) -> Note | None:
         """What was last cosigned of this log. Raises WitnessRefused where the file is something else."""
@@ -75,7 +94,7 @@ class Witness:
         if new.size < old.size:
             raise WitnessRefused(
                 f"the log has {new.size} records, and had {old.size} when it was cosigned last: records are"
-                " gone. Keep the files as they are, and ask the other party"
+                " gone. Keep the files as they are, and ask whoever keeps the log"
             )
         proof = consistency_proof(old.size, new.size, subtree)
         try:
@@ -83,7 +102,7 @@ class Witness:
         except ProofError as error:
             raise WitnessRefused(
                 f"the log of {new.size} records does not extend the one of {old.size} that was cosigned last"
-                f" ({error}). Keep the files as they are, and ask the other party"
+                f" ({error}). Keep the files as they are, and ask whoever keeps the log"
             ) from error
 
     def _path(self, origin: str) -> Path:

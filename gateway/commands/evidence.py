@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.commands.options import ConfigOption, JsonOption
-from gateway.config import read, signing_key_file
-from storage.errors import NoSuchRecord
+from gateway.config import Tables, read, signing_key_file
+from gateway.config_table import ConfigError
+from storage.errors import CorruptEvidence, KeyFileError, NoSuchRecord
 
 if TYPE_CHECKING:
-    from gateway.config import Tables
     from storage.history import VerifyReport
     from storage.note import VerifierKey
     from storage.records import AnyRecord
@@ -151,13 +151,18 @@ def check_proof(
     json: JsonOption = False,
 ) -> None:
     """Checks one message's proof with nothing but the keys of those who signed, and shows its records."""
+    from storage.merkle import ProofError
+    from storage.note import NoteError
     from storage.proof import MessageProof
-    from storage.records import decode
 
-    proof = MessageProof.parse(file.read_bytes())
-    keys = (_verifier_key(key), *map(_verifier_key, witness or []))
-    checkpoint, signed = proof.check(keys)
-    records = [_plain(each.index, decode(each.record)) for each in proof.records]
+    try:
+        found = MessageProof.parse(file.read_bytes()).check(
+            _verifier_key(key), [_verifier_key(each) for each in witness or []]
+        )
+    except (ProofError, NoteError) as error:
+        raise ProofError(f"{file}: {error}") from error
+    records = [_plain(index, record) for index, record in found.records]
+    checkpoint, signed = found.checkpoint, found.signed
     if json:
         facts = {"records": records, "log": checkpoint.origin, "size": checkpoint.size}
         typer.echo(msgspec.json.encode({**facts, "signed_by": [each.name for each in signed]}).decode())
@@ -166,6 +171,7 @@ def check_proof(
         when = f", who saw it at {_time(time_s * 1_000_000)}" if time_s else ""
         typer.echo(f"signed by {each.name}{when}: {checkpoint.size:,} records of {checkpoint.origin}")
     _show(records)
+    typer.echo("These records are in that log. Whether the message has others, this file cannot show.")
 
 
 @app.command()
@@ -191,51 +197,70 @@ def witness(
 
     note = published(proofs)
     tiles = Tiles(proofs / TILE_NAME, Checkpoint.parse(note.text).size)
-    each = Witness(memory, read_signing_key(signing_key, WITNESS))
-    _put(each.cosign(note, _verifier_key(key), tiles.subtree, int(time.time())).encode(), output)
+    with Witness(memory, read_signing_key(signing_key, WITNESS)) as each:
+        cosigned = each.cosign(note, _verifier_key(key), tiles.subtree, int(time.time()))
+    _put(cosigned.encode(), output)
 
 
 @app.command()
 def cosigned(
     config: ConfigOption,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="As `evidence witness` wrote it.")],
+    key: KeyOption = "",
 ) -> None:
     """Keeps a witness's cosignature among the proofs; it must be of a witness in evidence.witnesses."""
     from storage.cosigned import keep
 
     tables = read(config)
-    log_key = _verifier_key(str(public_path_of(tables)))
+    log_key = _log_key(tables, key)
     keys = [_verifier_key(text) for text in tables.evidence.witnesses]
     for name, size in keep(tables.gateway.proofs_dir, file.read_bytes(), log_key, keys).items():
         typer.echo(f"{name} has seen {size:,} records")
 
 
-def public_path_of(tables: Tables) -> Path:
-    """Where the log's verifier key stands."""
+def _log_key(tables: Tables, key: str) -> VerifierKey:
+    """The log's verifier key: the one given, else the one beside the key that signs."""
     from storage.signing_key import public_path
 
-    return public_path(signing_key_file(tables))
+    if key:
+        return _verifier_key(key)
+    try:
+        return _verifier_key(str(public_path(signing_key_file(tables))))
+    except (ConfigError, KeyFileError) as error:
+        raise KeyFileError(f"{error}: or name the log's verifier key by --key KEY") from error
 
 
 def _signed(config: Path | None, proofs: Path | None, key: str, witnesses: list[str]) -> Proofs | None:
-    """The proofs to be checked; None where nothing was signed yet."""
-    from storage.checkpoints import extent
+    """The proofs to be checked; None where nothing was signed yet, and nobody says that something was."""
     from storage.verify_tree import Proofs
 
-    if proofs is None and config is None:
+    tables = None if config is None else read(config)
+    directory = proofs or (None if tables is None else tables.gateway.proofs_dir)
+    if directory is None:
+        if key or witnesses:
+            raise typer.BadParameter("name the proofs that this key has signed by --proofs DIR")
         return None
-    if config is not None:
-        tables = read(config)
-        proofs = proofs or tables.gateway.proofs_dir
-        witnesses = witnesses or list(tables.evidence.witnesses)
-        if extent(proofs):
-            key = key or str(public_path_of(tables))
-    assert proofs is not None
-    if not extent(proofs):
+    if not _anything_signed(directory, asked=proofs is not None or bool(key)):
         return None
-    if not key:
-        raise typer.BadParameter("name the key that the log signs with by --key KEY")
-    return Proofs(proofs, _verifier_key(key), [_verifier_key(each) for each in witnesses])
+    if tables is None:
+        if not key:
+            raise typer.BadParameter("name the key that the log signs with by --key KEY")
+        return Proofs(directory, _verifier_key(key), [_verifier_key(each) for each in witnesses])
+    keys = witnesses or list(tables.evidence.witnesses)
+    return Proofs(directory, _log_key(tables, key), [_verifier_key(each) for each in keys])
+
+
+def _anything_signed(directory: Path, *, asked: bool) -> bool:
+    """Whether there are checkpoints. Raises CorruptEvidence where there were, or somebody says so."""
+    from storage.checkpoints import CHECKPOINT_NAME, CHECKPOINTS_NAME, COSIGNED_NAME, extent
+    from storage.notary import TILE_NAME
+
+    if extent(directory):
+        return True
+    left = [name for name in (CHECKPOINT_NAME, TILE_NAME, COSIGNED_NAME) if (directory / name).exists()]
+    if asked or left:
+        raise CorruptEvidence(directory / CHECKPOINTS_NAME, 0, "there is no checkpoint")
+    return False
 
 
 def _verifier_key(text: str) -> VerifierKey:
@@ -296,15 +321,17 @@ def _summary(report: VerifyReport) -> list[str]:
         f"receipts  {report.unmatched_receipts:,} match nothing",
     ]
     if (proven := report.proven) is not None:
+        unsigned = report.next_index - 1 - proven.size
         lines.append(
             f"proven    {proven.size:,} records: {proven.checkpoints:,} checkpoints, {proven.tiles:,} tiles"
+            + (f"; {unsigned:,} not signed yet" if unsigned else "")
         )
         lines += [
             f"witnessed {size:,} records by {name} at {_time(time_s * 1_000_000)}"
             for name, (size, time_s) in proven.witnessed.items()
         ]
     else:
-        lines.append("proven    nothing is signed, or no key was given")
+        lines.append("proven    nothing: no checkpoint was looked at")
     if report.erased_days:
         lines.append(f"erased    content of {', '.join(report.erased_days)}")
     if report.torn_tail is not None:

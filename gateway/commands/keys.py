@@ -9,6 +9,7 @@ import typer
 
 from gateway.commands.options import ConfigOption
 from gateway.config import master_key_file, read, signing_key_file
+from gateway.config_table import is_credential
 
 app = typer.Typer(no_args_is_help=True, help="Keys of the evidence.")
 
@@ -25,16 +26,21 @@ def init(config: ConfigOption) -> None:
     # Their cryptography takes a while to import.
     from storage.keys import initialise_master_key
     from storage.note import LOG
-    from storage.signing_key import make_signing_key
+    from storage.signing_key import make_signing_key, public_path, read_signing_key, write_public_key
 
     tables = read(config)
     path, signing = master_key_file(tables), signing_key_file(tables)
-    if not path.exists() or signing.exists():
+    public = public_path(signing)
+    if not path.exists() or (signing.exists() and public.exists()):
         initialise_master_key(path)
         typer.echo(f"made {path}: keep a copy in another safe place; without it no content can be read again")
     if not signing.exists():
         verifier = make_signing_key(signing, tables.gateway.name, LOG)
         typer.echo(f"made {signing}: give the other party its verifier key, {verifier}")
+    elif not public.exists():
+        guarded = is_credential(signing)
+        write_public_key(signing, read_signing_key(signing, LOG, guarded=guarded).verifier)
+        typer.echo(f"made {public} again, from the key beside it")
 
 
 @app.command("witness")

@@ -42,7 +42,7 @@ def ledger(config: ConfigOption) -> None:
     from gateway.ledger_daemon import run as run_ledger  # its cryptography takes a while to import
 
     tables = read(config)
-    run_ledger(tables, signing_key_file(tables))
+    raise typer.Exit(run_ledger(tables, signing_key_file(tables)))
 
 
 def check(config: ConfigOption) -> None:
@@ -60,10 +60,28 @@ def check(config: ConfigOption) -> None:
             Keyring(keys, master_key)  # evidence that stands already was begun with some key: with this one?
     except KeyFileError as error:
         raise ConfigError(f"{config}: evidence.master_key_file: {error}") from error
+    signing_key = signing_key_file(loaded)
+    try:
+        if signing_key.exists():
+            _check_signing_key(signing_key, loaded.gateway.name)
+    except KeyFileError as error:
+        raise ConfigError(f"{config}: evidence.signing_key_file: {error}") from error
     names = {carrier.name for carrier in loaded.carriers}
     strangers = sorted(outcomes.accounts - names)
     warnings = [f"warning: outcomes.file has rows of {name}, which is no carrier here" for name in strangers]
+    if not signing_key.exists():
+        warnings.append(f"warning: {signing_key} is missing: nothing is signed")
     typer.echo("\n".join(("OK", *summary(loaded), *warnings)))
+
+
+def _check_signing_key(path: Path, log: str) -> None:
+    from storage.errors import KeyFileError
+    from storage.note import LOG
+    from storage.signing_key import read_signing_key
+
+    name = read_signing_key(path, LOG, guarded=is_credential(path)).verifier.name
+    if name != log:
+        raise KeyFileError(f"{path}: it is the key of {name}, and the gateway is called {log}")
 
 
 def demo(

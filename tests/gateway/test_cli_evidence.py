@@ -106,7 +106,7 @@ def test_a_sound_log(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "outcomes  1 delivered",
         "uncertain 0",
         "receipts  0 match nothing",
-        "proven    nothing is signed, or no key was given",
+        "proven    nothing: no checkpoint was looked at",
     ]
     assert captured.err == ""
 

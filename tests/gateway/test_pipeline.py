@@ -355,15 +355,20 @@ AFTERWARDS = {
 
 
 @pytest.mark.parametrize("case", AFTERWARDS.values(), ids=AFTERWARDS)
+@pytest.mark.parametrize("uncertain", ["wait", "resend"])
 def test_a_refusal_for_good_ends_no_part_whose_earlier_attempt_is_in_doubt(
-    case: Afterwards, world: World
+    uncertain: str, case: Afterwards, sealer: Sealer
 ) -> None:
+    world = World(sealer, accounts=(account(uncertain=uncertain),))
     peer, application = world.connect(), world.application()
     message_id = application.submit(MOBILE)
     (first,) = peer.taken()
     world.wait(10.0)
-    world.pipeline.resend([world.part(message_id)], "zhang", "asked by the sender")
-    world.settle()
+    if uncertain == "wait":
+        world.pipeline.resend([world.part(message_id)], "zhang", "asked by the sender")
+        world.settle()
+    else:
+        world.wait(1.0)
     (second,) = peer.taken()
     peer.answer(second, command_status=BAD_NUMBER)
     assert (world.part(message_id).state, application.reports()) == (UNCERTAIN, [])

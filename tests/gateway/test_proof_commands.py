@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import run
+from gateway.password import hash_password
 from storage.checkpoint import Checkpoint
 from storage.notary import Notary
 from storage.note import LOG, Note
@@ -90,10 +92,57 @@ def test_keys_are_made_once_and_told_apart(parties: Parties) -> None:
     }
     before = (secrets / "signing").read_bytes()
     assert "exists already" in parties.does("keys", "init", "-c", parties.config, status=1)
-    (secrets / "signing").unlink()
+    public = (secrets / "signing.pub").read_bytes()
+    (secrets / "signing.pub").unlink()
     made = parties.does("keys", "init", "-c", parties.config)
-    assert made.startswith(f"made {secrets}/signing: give the other party its verifier key, hn-gw-1+")
-    assert (secrets / "signing").read_bytes() != before
+    assert made == f"made {secrets}/signing.pub again, from the key beside it\n"
+    assert (secrets / "signing.pub").read_bytes() == public
+    (secrets / "signing").rename(secrets / "lost")
+    said = parties.does("keys", "init", "-c", parties.config, status=1)
+    assert f"{secrets}/signing.pub stands without its private key" in said
+    assert (secrets / "signing.pub").read_bytes() == public
+    assert (secrets / "lost").read_bytes() == before
+
+
+def test_a_private_key_is_never_printed(parties: Parties) -> None:
+    parties.sign(*history())
+    key = parties.directory / "secrets" / "signing"
+    files = ("--evidence", parties.state / "evidence", "--proofs", parties.proofs)
+    for given in (key, key.read_text()):
+        said = parties.does("evidence", "verify", *files, "--key", given, status=1)
+        assert "that is the private key" in said
+        assert key.read_text().split("+")[-1].strip() not in said
+
+
+@pytest.mark.parametrize("gone", ["checkpoints", "all of it"])
+def test_what_is_said_to_be_signed_has_to_be(gone: str, parties: Parties) -> None:
+    parties.sign(*history())
+    if gone == "checkpoints":
+        shutil.rmtree(parties.proofs / "checkpoints")
+        said = parties.does("evidence", "verify", "-c", parties.config, status=1)
+    else:
+        shutil.rmtree(parties.proofs)
+        files = ("--evidence", parties.state / "evidence", "--proofs", parties.proofs)
+        said = parties.does("evidence", "verify", *files, "--key", parties.log_key, status=1)
+    assert f"{parties.proofs}/checkpoints: at octet 0: there is no checkpoint" in said
+
+
+def test_check_looks_at_the_key_that_signs(parties: Parties) -> None:
+    for name, text in (("hukou", hash_password(b"secret")), ("cmcc", "secret")):
+        path = parties.directory / "secrets" / name
+        path.touch(0o600)
+        path.write_text(text)
+    check = ("check", "-c", parties.config)
+    assert "nothing is signed" not in parties.does(*check)
+    key = parties.directory / "secrets" / "signing"
+    octets = key.read_bytes()
+    key.write_bytes(b"garbage")
+    assert "evidence.signing_key_file: " in parties.does(*check, status=1)
+    key.write_bytes(octets)
+    parties.config.write_text(CONFIG.replace("hn-gw-1", "hn-gw-2"))
+    assert "it is the key of hn-gw-1, and the gateway is called hn-gw-2" in parties.does(*check, status=1)
+    key.unlink()
+    assert f"warning: {key} is missing: nothing is signed\n" in parties.does(*check)
 
 
 def test_verify_says_how_far_the_log_is_proven(parties: Parties) -> None:
@@ -107,7 +156,7 @@ def test_verify_says_how_far_the_log_is_proven(parties: Parties) -> None:
     assert "proven    4 records" in parties.does("evidence", "verify", *files, "--key", parties.log_key)
     assert "by --key KEY" in parties.does("evidence", "verify", *files, status=2)
     alone = parties.does("evidence", "verify", "--evidence", parties.state / "evidence")
-    assert "proven    nothing is signed" in alone
+    assert "proven    nothing: no checkpoint" in alone
 
 
 def test_verify_names_what_was_changed(parties: Parties) -> None:
@@ -125,7 +174,8 @@ def test_a_message_is_proved_to_whoever_has_the_key(parties: Parties) -> None:
     parties.does("evidence", "prove", "-c", parties.config, NUMBER, "-o", file)
     assert file.read_text().startswith("c2sp.org/tlog-proof@v1\nextra ")
     said = parties.does("evidence", "check-proof", file, "--key", parties.log_key)
-    first, *records = said.splitlines()
+    first, *records, last = said.splitlines()
+    assert last == "These records are in that log. Whether the message has others, this file cannot show."
     assert first == "signed by hn-gw-1: 4 records of hn-gw-1"
     assert [line.split()[2] for line in records] == ["accepted", "dispatched", "sent", "receipt"]
     facts = json.loads(parties.does("evidence", "check-proof", file, "--key", parties.log_key, "--json"))
@@ -133,7 +183,8 @@ def test_a_message_is_proved_to_whoever_has_the_key(parties: Parties) -> None:
     assert [each["type"] for each in facts["records"]] == ["accepted", "dispatched", "sent", "receipt"]
     file.write_bytes(file.read_bytes().replace(b"index 0", b"index 1"))
     refused = parties.does("evidence", "check-proof", file, "--key", parties.log_key, status=1)
-    assert refused.startswith("jingxin: the first record in the line extra is not the one at the index")
+    reason = "the first record in the line extra is not the one at the index"
+    assert refused == f"jingxin: {file}: {reason}\n"
 
 
 def test_a_message_that_is_not_signed_yet_cannot_be_proved(parties: Parties) -> None:

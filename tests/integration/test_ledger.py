@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -113,6 +114,24 @@ def test_a_ledger_that_is_killed_comes_back_and_messages_pass_meanwhile(make_wor
     until("it goes on from there", lambda: signed_size(world) > 4 * COUNT)
     world.kill()
     assert proven(world).damage is None
+
+
+def test_no_index_that_was_signed_is_given_again(make_world: MakeWorld) -> None:
+    """The evidence was put back from an older copy: the gateway does not go on from there."""
+    world = signing_world(make_world)
+    world.start()
+    world.stop()
+    copy = world.directory / "copy"
+    shutil.copytree(world.state_dir / "evidence", copy, ignore=shutil.ignore_patterns("spare.*"))
+    world.start()
+    send(world)
+    until("it is signed", lambda: signed_size(world) > COUNT)
+    world.stop()
+    shutil.rmtree(world.state_dir / "evidence")
+    copy.rename(world.state_dir / "evidence")
+    refused = world.run_to_its_end()
+    assert refused.returncode == 1
+    assert "were signed and are gone: restore the file from a copy" in refused.stderr
 
 
 def test_killed_at_any_moment_it_signs_one_history(make_world: MakeWorld) -> None:

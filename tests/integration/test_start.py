@@ -132,7 +132,7 @@ def test_a_second_gateway_on_the_same_state(make_world: MakeWorld) -> None:
         state_dir=world.state_dir,
         carrier_up=False,
     )
-    assert_says(refused(second), f"{world.state_dir}.*in use by another process: stop the other gateway, or")
+    assert_says(refused(second), f"{world.state_dir}.*in use by another process: stop the other process, or")
     with Application(world.port) as application:
         assert application.bind() == 0, "the first one is served on"
         application.submit_all([submit_sm(receipt=False)])

@@ -11,7 +11,8 @@ import pytest
 
 from storage.checkpoint import Checkpoint
 from storage.checkpoints import CHECKPOINT_NAME, Checkpoints, day_paths, extent, signed
-from storage.errors import CorruptEvidence, DurabilityLost, LogInUse
+from storage.durable import Disk
+from storage.errors import CorruptEvidence, DurabilityLost, KeyFileError, LogInUse, NoRoom
 from storage.merkle import leaf_hash, root_of
 from storage.notary import TILE_NAME, EvidenceChanged, Notary
 from storage.note import LOG, Note, Signer
@@ -65,7 +66,7 @@ def published(proofs: Path) -> Checkpoint:
 
 def history(proofs: Path) -> list[int]:
     """The sizes that were signed."""
-    return [Checkpoint.parse(entry.note.text).size for entry in signed(extent(proofs))]
+    return [Checkpoint.parse(entry.note.text).size for entry in signed(extent(proofs), "hn-gw-1")]
 
 
 def test_it_signs_what_is_durable_and_nothing_twice(driver: LogDriver, evidence: Path, proofs: Path) -> None:
@@ -187,12 +188,13 @@ def test_a_checkpoint_that_a_crash_cut_short_was_seen_by_nobody(
     driver.write(record(1))
     sign(evidence, proofs)
     [day] = day_paths(proofs)
-    first = day.read_bytes()
+    first, shown = day.read_bytes(), (proofs / CHECKPOINT_NAME).read_bytes()
     driver.write(record(2))
     sign(evidence, proofs)
     whole = day.read_bytes()
     assert octets < len(whole) - len(first)
     day.write_bytes(whole[: len(first) + octets])
+    (proofs / CHECKPOINT_NAME).write_bytes(shown)
     assert sign(evidence, proofs) == Checkpoint("hn-gw-1", 2, root(evidence, 2))
     assert history(proofs) == [1, 2]
     assert day.read_bytes() == whole
@@ -243,31 +245,118 @@ def test_what_was_signed_and_not_yet_shown_is_shown_by_the_next_start(
     assert published(proofs).size == 1
 
 
-REFUSALS = {
-    "another key": (Signer("hn-gw-1", LOG, bytes(32)), "hn-gw-1", "was not signed by hn-gw-1"),
-    "another name": (SIGNER, "hn-gw-2", "is of hn-gw-1, and this log is called hn-gw-2"),
-}
-
-
-@pytest.mark.parametrize(("signer", "origin", "reason"), REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize("name", ["hn-gw-1", "hn-gw-2"], ids=["another key", "another name"])
 def test_it_goes_on_under_its_own_name_and_key_only(
-    signer: Signer, origin: str, reason: str, driver: LogDriver, evidence: Path, proofs: Path
+    name: str, driver: LogDriver, evidence: Path, proofs: Path
 ) -> None:
     driver.write(record(1))
     sign(evidence, proofs)
-    with Notary(evidence, proofs, origin, signer) as each, pytest.raises(EvidenceChanged, match=reason):
+    other = Signer(name, LOG, bytes(32))
+    with Notary(evidence, proofs, name, other) as each:
+        with pytest.raises(EvidenceChanged, match=f"was not signed by {name}"):
+            each.recover()
+
+
+def test_a_key_that_was_made_for_another_log_signs_nothing(evidence: Path, proofs: Path) -> None:
+    with pytest.raises(KeyFileError, match="is that of hn-gw-1, and this log is called hn-gw-2"):
+        Notary(evidence, proofs, "hn-gw-2", SIGNER)
+    assert not proofs.exists()
+
+
+@pytest.mark.parametrize("loss", ["the day", "all days", "its last octet", "the newest in it"])
+def test_what_was_shown_is_never_signed_in_another_way(
+    loss: str, driver: LogDriver, evidence: Path, proofs: Path, tmp_path: Path
+) -> None:
+    """Checkpoints were lost after somebody had seen them; the records behind them are others by now."""
+    for number in range(3):
+        driver.write(record(number))
+        sign(evidence, proofs, NOON_US + number // 2 * DAY_US)
+    shown = (proofs / CHECKPOINT_NAME).read_bytes()
+    first, second = day_paths(proofs)
+    octets = second.read_bytes()
+    match loss:
+        case "the day":
+            second.unlink()
+        case "all days":
+            first.unlink()
+            second.unlink()
+        case "its last octet":
+            second.write_bytes(octets[:-1] + b"x")
+        case "the newest in it":
+            second.write_bytes(octets[: octets.index(b"\n\n") + 2])
+    before = {path: path.read_bytes() for path in day_paths(proofs)}
+    with notary(evidence, proofs) as each, pytest.raises(EvidenceChanged, match="of 3 records was shown"):
         each.recover()
+    assert (proofs / CHECKPOINT_NAME).read_bytes() == shown
+    assert {path: path.read_bytes() for path in day_paths(proofs)} == before
 
 
-def test_a_checkpoint_without_those_before_it_is_damage(
+@pytest.mark.parametrize("octets", [None, b"", b"hn-gw-1\n3"], ids=["missing", "empty", "cut short"])
+def test_what_a_crash_left_of_the_shown_one_is_put_right(
+    octets: bytes | None, driver: LogDriver, evidence: Path, proofs: Path
+) -> None:
+    driver.write(record(1))
+    sign(evidence, proofs)
+    before = (proofs / CHECKPOINT_NAME).read_bytes()
+    if octets is None:
+        (proofs / CHECKPOINT_NAME).unlink()
+    else:
+        (proofs / CHECKPOINT_NAME).write_bytes(octets)
+    sign(evidence, proofs)
+    assert (proofs / CHECKPOINT_NAME).read_bytes() == before
+
+
+def test_no_tile_is_left_to_the_power_when_a_checkpoint_is_signed(
+    driver: LogDriver, evidence: Path, proofs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.write(*(record(number) for number in range(600)))
+    synced: list[str] = []
+
+    def note_it(_: Disk, path: Path, __: int) -> None:
+        if path.is_relative_to(proofs):
+            synced.append(str(path.relative_to(proofs)))
+
+    monkeypatch.setattr("storage.durable.Disk.sync_data", note_it)
+    sign(evidence, proofs)
+    monkeypatch.undo()
+    assert synced == [
+        "tile/0/000",
+        "tile/0/001",
+        "tile/0/002.p/88",
+        "tile/1/000.p/2",
+        "checkpoints/2026-09-21",
+    ]
+
+
+@pytest.mark.parametrize("place", ["0/000.part", "0/001.part", "0/002.p/88.part", "1/000.p/2.part"])
+def test_a_full_disk_ends_it_with_the_name_of_the_file(
+    place: str, driver: LogDriver, evidence: Path, proofs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.write(*(record(number) for number in range(600)))
+    write = Path.write_bytes
+
+    def full(path: Path, octets: bytes) -> int:
+        if str(path).endswith(place):
+            raise OSError(28, "No space left on device")
+        return write(path, octets)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with notary(evidence, proofs) as each, pytest.raises(NoRoom, match=place.removesuffix(".part")):
+        each.step(NOON_US)
+    monkeypatch.undo()
+    assert not (proofs / CHECKPOINT_NAME).exists()
+    assert sign(evidence, proofs) == Checkpoint("hn-gw-1", 600, root(evidence, 600))
+
+
+def test_what_was_written_of_a_tile_goes_also_after_a_restart(
     driver: LogDriver, evidence: Path, proofs: Path
 ) -> None:
-    driver.write(record(1))
+    driver.write(*(record(number) for number in range(100)))
     sign(evidence, proofs)
-    [day] = day_paths(proofs)
-    day.unlink()
-    with notary(evidence, proofs) as each, pytest.raises(CorruptEvidence, match="the checkpoints before it"):
-        each.recover()
+    driver.write(*(record(number) for number in range(200)))
+    sign(evidence, proofs)
+    names = sorted(path.name for path in (proofs / TILE_NAME / "0").iterdir())
+    assert names == ["000", "001.p"]
 
 
 @pytest.fixture
@@ -280,13 +369,13 @@ def three_days(driver: LogDriver, evidence: Path, proofs: Path) -> list[Path]:
 
 
 def test_no_octet_of_a_day_can_be_another(three_days: list[Path], proofs: Path) -> None:
-    whole = list(signed(extent(proofs)))
+    whole = list(signed(extent(proofs), "hn-gw-1"))
     for path in three_days:
         octets = path.read_bytes()
         for place in range(len(octets)):
             path.write_bytes(bytes([*octets[:place], octets[place] ^ 1, *octets[place + 1 :]]))
             try:
-                found = list(signed(extent(proofs)))
+                found = list(signed(extent(proofs), "hn-gw-1"))
             except CorruptEvidence:
                 continue
             # Nothing but the end of the very last looks as if it had been cut short.
@@ -299,14 +388,14 @@ def test_no_octet_of_a_day_can_be_another(three_days: list[Path], proofs: Path) 
 def test_no_octet_of_a_day_can_be_missing_or_too_many(
     place: int, three_days: list[Path], proofs: Path
 ) -> None:
-    whole = list(signed(extent(proofs)))
+    whole = list(signed(extent(proofs), "hn-gw-1"))
     path = three_days[place]
     octets = path.read_bytes()
     for at in range(len(octets)):
-        for wrong in (octets[:at] + octets[at + 1 :], octets[:at] + b"\n" + octets[at:]):
+        for wrong in (octets[:at] + octets[at + 1 :], octets[: at + 1] + b"\n" + octets[at + 1 :]):
             path.write_bytes(wrong)
             try:
-                found = list(signed(extent(proofs)))
+                found = list(signed(extent(proofs), "hn-gw-1"))
             except CorruptEvidence:
                 continue
             assert place == 2
@@ -315,7 +404,7 @@ def test_no_octet_of_a_day_can_be_missing_or_too_many(
 
 def test_no_checkpoint_can_be_taken_out_put_in_or_moved(three_days: list[Path], proofs: Path) -> None:
     octets = {path: path.read_bytes() for path in three_days}
-    entries = list(signed(extent(proofs)))
+    entries = list(signed(extent(proofs), "hn-gw-1"))
     for path in three_days:
         first, second = [entry.offset for entry in entries if entry.path == path]
         head, one, two = octets[path][:first], octets[path][first:second], octets[path][second:]
@@ -324,11 +413,11 @@ def test_no_checkpoint_can_be_taken_out_put_in_or_moved(three_days: list[Path], 
                 continue  # the last of all: only who has seen it can tell (the published one, a witness)
             path.write_bytes(wrong)
             with pytest.raises(CorruptEvidence):
-                list(signed(extent(proofs)))
+                list(signed(extent(proofs), "hn-gw-1"))
         path.write_bytes(octets[path])
     three_days[1].unlink()
     with pytest.raises(CorruptEvidence, match="does not continue the checkpoints of the day before"):
-        list(signed(extent(proofs)))
+        list(signed(extent(proofs), "hn-gw-1"))
 
 
 def test_the_first_days_may_be_gone(three_days: list[Path], proofs: Path) -> None:

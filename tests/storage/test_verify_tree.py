@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from storage.checkpoint import Checkpoint
-from storage.checkpoints import CHECKPOINT_NAME, COSIGNED_NAME, day_paths
+from storage.checkpoints import CHECKPOINT_NAME, COSIGNED_NAME, day_paths, newest_with
+from storage.cosigned import keep
 from storage.history import VerifyReport
 from storage.merkle import leaf_hash, root_of
 from storage.notary import TILE_NAME, Notary
@@ -18,7 +19,7 @@ from storage.note import LOG, WITNESS, Note, Signer
 from storage.segment import SEGMENT_HEADER_OCTETS, segment_path
 from storage.tiles import Tiles
 from storage.verify import verify
-from storage.verify_tree import Proofs
+from storage.verify_tree import Proofs, TreeCheck
 from storage.witness import Witness
 from tests.storage.scaffold import NOON_US, LogDriver, record, stored
 
@@ -61,10 +62,9 @@ class Signed:
     def cosign(self) -> None:
         note = self.published()
         tiles = Tiles(self.proofs / TILE_NAME, Checkpoint.parse(note.text).size)
-        witness = Witness(self.proofs.parent / "witness", WITNESS_SIGNER)
-        cosigned = witness.cosign(note, SIGNER.verifier, tiles.subtree, NOW_S)
-        (self.proofs / COSIGNED_NAME).mkdir(exist_ok=True)
-        (self.proofs / COSIGNED_NAME / "party-a").write_bytes(cosigned.encode())
+        with Witness(self.proofs.parent / "witness", WITNESS_SIGNER) as witness:
+            cosigned = witness.cosign(note, SIGNER.verifier, tiles.subtree, NOW_S)
+        keep(self.proofs, cosigned.encode(), SIGNER.verifier, (WITNESS_SIGNER.verifier,))
 
     def verify(self) -> VerifyReport:
         proofs = Proofs(self.proofs, SIGNER.verifier, (WITNESS_SIGNER.verifier,))
@@ -121,6 +121,18 @@ def test_records_that_are_not_signed_yet_are_no_fault(tmp_path: Path) -> None:
     assert reason(log) == "the tile is missing"
 
 
+def found_out(log: Signed, path: Path) -> bool:
+    """Whether verify finds that something is wrong with this file.
+
+    Where it is the name in a witness's line, the line is that of a witness whom nobody knows: then there is
+    none who has seen the log, which verify shows.
+    """
+    report = log.verify()
+    if path.parent.name == COSIGNED_NAME and report.proven is not None and not report.proven.witnessed:
+        return True
+    return report.damage is not None
+
+
 def test_every_flipped_octet_is_found(small: Signed) -> None:
     assert small.verify().sound
     for path in small.files():
@@ -132,10 +144,7 @@ def test_every_flipped_octet_is_found(small: Signed) -> None:
             places = [*range(0, SEGMENT_HEADER_OCTETS, 97), *places[SEGMENT_HEADER_OCTETS:]]
         for place in places:
             path.write_bytes(bytes([*octets[:place], octets[place] ^ 0x04, *octets[place + 1 :]]))
-            report = small.verify()
-            # A line of a witness that nobody knows is passed over: then he has seen nothing.
-            unseen = report.proven is not None and not report.proven.witnessed
-            assert report.damage is not None or unseen, (path, place)
+            assert found_out(small, path), (path, place)
         path.write_bytes(octets)
 
 
@@ -147,9 +156,9 @@ def test_every_octet_taken_out_or_put_in_is_found(small: Signed) -> None:
         for place in range(len(octets)):
             for wrong in (octets[:place] + octets[place + 1 :], octets[:place] + b"A" + octets[place:]):
                 path.write_bytes(wrong)
-                report = small.verify()
-                unseen = report.proven is not None and not report.proven.witnessed
-                assert report.damage is not None or unseen, (path, place)
+                assert found_out(small, path), (path, place)
+        path.write_bytes(octets + b"A")
+        assert found_out(small, path), path
         path.write_bytes(octets)
 
 
@@ -221,7 +230,7 @@ REWRITTEN: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
         "record 5 is not the one that was signed",
     ),
     "the last taken away": (lambda records: records[:-1], "records 9 to 9 were signed and are gone"),
-    "all taken away but one": (lambda records: records[:1], "records 2 to 2 were signed and are gone"),
+    "all taken away but one": (lambda records: records[:1], "records 2 to 9 were signed and are gone"),
 }
 
 
@@ -246,22 +255,23 @@ def test_a_history_signed_anew_by_the_log_is_found_by_what_the_witness_has_seen(
 ) -> None:
     """The log's own key signs what its owner wants; the other party has seen something else."""
     rewritten(small, lambda records: [*records[:4], record(99), *records[5:]], tmp_path)
-    for path in (small.proofs / TILE_NAME, small.proofs / "checkpoints"):
-        shutil.rmtree(path)
-    (small.proofs / CHECKPOINT_NAME).unlink()
+    seen = tmp_path / "seen"
+    (small.proofs / COSIGNED_NAME).rename(seen)
+    shutil.rmtree(small.proofs)
     small.sign()
-    assert "what the witness has seen is none of the checkpoints" in reason(small)
+    seen.rename(small.proofs / COSIGNED_NAME)
+    assert "the log of 9 records that a witness has seen is another one" in reason(small)
 
 
 def test_checkpoints_without_the_newest_are_found_by_what_the_witness_has_seen(small: Signed) -> None:
     *_, last_day = day_paths(small.proofs)
     last_day.unlink()
-    text = Note.parse((small.proofs / COSIGNED_NAME / "party-a").read_bytes()).text
+    text = Note.parse(next((small.proofs / COSIGNED_NAME).iterdir()).read_bytes()).text
     assert Checkpoint.parse(text).size == 9
     older = root_of([leaf_hash(octets) for octets in stored(small.evidence)[:6]])
     again = Checkpoint("hn-gw-1", 6, older).text()
     (small.proofs / CHECKPOINT_NAME).write_bytes(Note(again, (SIGNER.sign(again),)).encode())
-    assert "a witness has seen 9 records, and 6 are signed here" in reason(small)
+    assert "party-a has seen 9 records, and 6 are signed here" in reason(small)
 
 
 def test_the_first_segments_may_be_gone_while_their_tiles_are_there(small: Signed) -> None:
@@ -277,12 +287,145 @@ def test_the_first_segments_may_be_gone_while_their_tiles_are_there(small: Signe
     assert small.verify().damage is not None
 
 
-@pytest.mark.parametrize("name", ["0/001", "0/000.p/10", "0/000.p/x", "7/000", "note", "0/x000/000"])
+def test_of_a_witness_the_newest_word_is_kept(tmp_path: Path) -> None:
+    log = Signed(tmp_path)
+    log.write(*batches(3))
+    log.cosign()
+    older = next((log.proofs / COSIGNED_NAME).iterdir()).read_bytes()
+    with LogDriver(log.evidence) as driver:
+        driver.log.recover()
+        driver.write(record(4))
+        log.sign()
+    log.cosign()
+    keys = (SIGNER.verifier, (WITNESS_SIGNER.verifier,))
+    assert keep(log.proofs, older, *keys) == {"party-a": 4}
+    assert newest_with(log.proofs, 4)[1] == 4
+    proven = log.verify().proven
+    assert proven is not None
+    assert proven.witnessed == {"party-a": (4, NOW_S)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["0/001", "0/000.p/10", "0/000.p/x", "7/000", "note", "0/x000/000", "99999999999/000", "0/" + "9" * 200],
+)
 def test_a_tile_that_the_tree_has_not_is_found(name: str, small: Signed) -> None:
     path = small.proofs / TILE_NAME / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bytes(8192))
     assert reason(small) in ("the tree has no such tile", "the tile is wider than the log is long")
+
+
+def test_a_directory_in_the_place_of_a_file_is_named(small: Signed) -> None:
+    for path in (small.proofs / TILE_NAME / "0" / "000.p" / "9", *(small.proofs / COSIGNED_NAME).iterdir()):
+        octets = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        damage = small.verify().damage
+        assert damage is not None
+        assert (damage.path, damage.reason) == (path, "Is a directory")
+        path.rmdir()
+        path.write_bytes(octets)
+
+
+def test_tiles_of_records_that_are_gone_are_checked_too(tmp_path: Path) -> None:
+    log = Signed(tmp_path)
+    log.write(*batches(600, 10), turn=True)
+    segment_path(log.evidence, 1).unlink()
+    assert (log.verify().damage, log.verify().first_index) == (None, 601)
+    for name in ("000", "001"):
+        tile = log.proofs / TILE_NAME / "0" / name
+        octets = tile.read_bytes()
+        tile.write_bytes(octets[:-1] + bytes([octets[-1] ^ 1]))
+        assert reason(log) == "the tile does not lead to the one above it"
+        tile.unlink()
+        assert reason(log).endswith(f"{tile} is missing")
+        tile.write_bytes(octets)
+
+
+def test_the_first_days_may_be_archived_whatever_a_witness_saw_then(tmp_path: Path) -> None:
+    log = Signed(tmp_path)
+    log.write(*batches(3))
+    log.cosign()
+    with LogDriver(log.evidence) as driver:
+        driver.log.recover()
+        driver.write(record(4))
+        log.sign(NOON_US + DAY_US)
+    first, _ = day_paths(log.proofs)
+    first.unlink()
+    report = log.verify()
+    assert report.damage is None
+    assert report.proven is not None
+    assert (report.proven.checkpoints, report.proven.witnessed) == (1, {"party-a": (3, NOW_S)})
+
+
+@pytest.mark.parametrize("moment", ["signed and not shown", "an older one is shown"])
+def test_a_crash_between_signing_and_showing_is_no_fault(moment: str, tmp_path: Path) -> None:
+    log = Signed(tmp_path)
+    log.write(*batches(3))
+    shown = (log.proofs / CHECKPOINT_NAME).read_bytes()
+    with LogDriver(log.evidence) as driver:
+        driver.log.recover()
+        driver.write(record(4))
+        log.sign()
+    (log.proofs / CHECKPOINT_NAME).write_bytes(shown)
+    assert log.verify().damage is None
+    (log.proofs / CHECKPOINT_NAME).unlink()
+    assert reason(log) == "it is missing: the next start of `jingxin ledger` mends that"
+
+
+def test_what_a_crash_left_beside_a_cosignature_is_no_fault(small: Signed) -> None:
+    [kept] = (small.proofs / COSIGNED_NAME).iterdir()
+    kept.with_name(f"{kept.name}.tmp").write_bytes(kept.read_bytes()[:20])
+    assert small.verify().damage is None
+
+
+class Meanwhile:
+    """A ledger that is at work while verify looks."""
+
+    def __init__(self, log: Signed) -> None:
+        self.log = log
+        self.driver = LogDriver(log.evidence)
+        self.driver.log.recover()
+        self.notary = Notary(log.evidence, log.proofs, "hn-gw-1", SIGNER)
+        self.notary.recover()
+
+    def signs(self, count: int) -> None:
+        self.driver.write(*(record(number) for number in range(count)))
+        self.notary.step(NOON_US)
+
+    def ends(self) -> None:
+        self.notary.close()
+        self.driver.log.close()
+
+
+@pytest.mark.parametrize("before", [100, 250, 256, 300])
+@pytest.mark.parametrize("more", [20, 200, 600])
+@pytest.mark.parametrize("step", ["_check_partial", "_check_at", "finish"])
+def test_a_ledger_at_work_is_no_fault(
+    step: str, more: int, before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles grow wider and become full, and checkpoints are added, while verify is at its work."""
+    log = Signed(tmp_path)
+    log.write(*batches(before))
+    ledger = Meanwhile(log)
+    proofs = Proofs(log.proofs, SIGNER.verifier)
+    plain = getattr(TreeCheck, step)
+    done: list[None] = []
+
+    def and_the_ledger(tree: TreeCheck, *arguments: object) -> object:
+        if not done:
+            done.append(None)
+            ledger.signs(more)
+        return plain(tree, *arguments)
+
+    monkeypatch.setattr(TreeCheck, step, and_the_ledger)
+    report = verify(log.evidence, proofs=proofs)
+    ledger.ends()
+    assert done
+    assert report.damage is None
+    assert report.proven is not None
+    assert report.proven.size == before
 
 
 def test_a_ledger_that_goes_on_signing_is_no_fault(small: Signed) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from storage.checkpoint import Checkpoint
-from storage.errors import DurabilityLost
+from storage.errors import DurabilityLost, LogInUse
 from storage.merkle import Subtree, leaf_hash, root_of
 from storage.note import LOG, WITNESS, Note, Signer, VerifierKey
 from storage.witness import Witness, WitnessRefused
@@ -34,8 +35,9 @@ def tree(leaves: list[bytes]) -> Subtree:
 
 
 @pytest.fixture
-def witness(tmp_path: Path) -> Witness:
-    return Witness(tmp_path / "witness", WITNESS_SIGNER)
+def witness(tmp_path: Path) -> Iterator[Witness]:
+    with Witness(tmp_path / "witness", WITNESS_SIGNER) as each:
+        yield each
 
 
 def cosign(
@@ -44,7 +46,8 @@ def cosign(
     return witness.cosign(given, key, tree(leaves), NOW_S)
 
 
-def test_it_signs_a_log_that_grows(witness: Witness, tmp_path: Path) -> None:
+def test_it_signs_a_log_that_grows(tmp_path: Path) -> None:
+    witness = Witness(tmp_path / "witness", WITNESS_SIGNER)
     for size in (1, 1, 7, 256, 300, 600):
         given = note(size)
         signed = cosign(witness, given)
@@ -53,8 +56,15 @@ def test_it_signs_a_log_that_grows(witness: Witness, tmp_path: Path) -> None:
             LOG_SIGNER.verifier: 0,
             WITNESS_SIGNER.verifier: NOW_S,
         }
-        again = Witness(tmp_path / "witness", WITNESS_SIGNER)
+        assert witness.seen("hn-gw-1") == signed
+    witness.close()
+    with Witness(tmp_path / "witness", WITNESS_SIGNER) as again:
         assert again.seen("hn-gw-1") == signed
+
+
+def test_two_at_once_cannot_sign_two_histories(witness: Witness, tmp_path: Path) -> None:
+    with pytest.raises(LogInUse, match="another witness is at work here"):
+        Witness(tmp_path / "witness", WITNESS_SIGNER)
 
 
 REFUSED = {
@@ -118,7 +128,7 @@ def test_nothing_is_signed_that_is_not_remembered(
 @pytest.mark.parametrize("change", ["flipped", "cut", "of another witness", "of another log"])
 def test_a_memory_that_is_not_its_own_is_no_memory(change: str, witness: Witness, tmp_path: Path) -> None:
     cosign(witness, note(7))
-    [path] = (tmp_path / "witness").iterdir()
+    [path] = (tmp_path / "witness").glob("*.checkpoint")
     octets = path.read_bytes()
     match change:
         case "flipped":
