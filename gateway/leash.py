@@ -1,9 +1,10 @@
-"""`python -m gateway.leash STARTER CORES SOCKET COMMAND...`: becomes the command, and ends when whoever started
-it is gone.
+"""`python -m gateway.leash STARTER CORES SOCKET COMMAND...`: becomes the command, and ends when whoever
+started it is gone.
 
-STARTER is the id of that process, which may be gone already.  CORES are numbers with commas between them, or nothing for all. SOCKET is the number of a descriptor that
-listens, or nothing: the command finds it as systemd would hand it over (sd_listen_fds(3)). A process of its
-own does this because between fork and exec of a process with threads no Python may run.
+STARTER is the id of that process, which may be gone already.  CORES are numbers with commas between them, or
+nothing for all.  SOCKET is the number of a descriptor that listens, or nothing: the command finds it as
+systemd would hand it over (sd_listen_fds(3)).  A process of its own does this because between fork and exec
+of a process with threads no Python may run.
 """
 
 from __future__ import annotations

@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
-from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -37,49 +35,42 @@ STEP_S: Final = 1.0
 NICE: Final = 10
 
 
-class LedgerDaemon:
-    """Runs the notary until it is told to stop."""
-
-    def __init__(self, tables: Tables, signing_key: Path) -> None:
-        """Raises KeyFileError, LogInUse."""
-        name = tables.gateway.name
-        signer = read_signing_key(signing_key, LOG, guarded=is_credential(signing_key))
-        self._stopped = threading.Event()
-        self._notary = Notary(tables.gateway.evidence_dir, tables.gateway.proofs_dir, name, signer)
-
-    def stop(self, *_: int | FrameType | None) -> None:
-        self._stopped.set()
-
-    def run(self) -> None:
-        """Raises EvidenceError when there is nothing that can be signed any more."""
-        with self._notary as notary:
-            notary.recover()
-            signed = 0 if notary.signed is None else notary.signed.size
-            logger.info("ledger", version=__version__, signed=signed, behind=notary.behind)
-            while not self._stopped.is_set():
-                notary.step(_now_us())
-                if notary.behind < STEP_RECORDS:
-                    self._stopped.wait(STEP_S)
-            notary.step(_now_us())  # what came since the last look
-        logger.info("ledger stopped", signed=notary.size)
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
+# Asked for in between steps and not handled in the middle of one: a handler would run inside whatever the
+# process is just doing, such as waiting for a lock that it needs itself.
+_STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 def run(tables: Tables, signing_key: Path) -> int:
     """Run the ledger in the foreground until SIGTERM or SIGINT; returns the exit status."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     os.setpriority(os.PRIO_PROCESS, 0, NICE)
     log_writer = logs.start(sys.stderr.fileno(), "info", console=sys.stderr.isatty())
     try:
-        daemon = LedgerDaemon(tables, signing_key)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, daemon.stop)
-        daemon.run()
+        signer = read_signing_key(signing_key, LOG, guarded=is_credential(signing_key))
+        gateway = tables.gateway
+        with Notary(gateway.evidence_dir, gateway.proofs_dir, gateway.name, signer) as notary:
+            _follow(notary)
     except EvidenceError as error:
         logger.critical("the ledger cannot go on", reason=str(error))
         return 1
     finally:
         log_writer.close()
     return 0
+
+
+def _follow(notary: Notary) -> None:
+    """Sign what becomes durable. Raises EvidenceError when there is nothing that can be signed any more."""
+    notary.recover()
+    signed = 0 if notary.signed is None else notary.signed.size
+    logger.info("ledger", version=__version__, signed=signed, behind=notary.behind)
+    stopped = False
+    while not stopped:
+        notary.step(time.time_ns() // 1000)
+        stopped = _told_to_stop(STEP_S if notary.behind < STEP_RECORDS else 0.0)
+    notary.step(time.time_ns() // 1000)  # what came since the last look
+    logger.info("ledger stopped", signed=notary.size)
+
+
+def _told_to_stop(within_s: float) -> bool:
+    """Wait so long for the signal to stop; whether it came."""
+    return signal.sigtimedwait(_STOPS, within_s) is not None
