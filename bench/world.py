@@ -34,7 +34,7 @@ from gateway.trial import (
     TrialError,
     TrialGateway,
     bench_command,
-    free_port,
+    free_ports,
     gateway_command,
     verify_evidence,
     wait_until_ready,
@@ -131,7 +131,7 @@ class World:
         )
         self._stack.callback(self.carriers.end)
         ports = self.carriers.read(_ANSWER_S)["ports"]
-        self.port, self.http_port = free_port(), free_port()
+        self.port, self.http_port = free_ports(2)
         if self._activated:
             self._listening = self._stack.enter_context(socket.create_server((HOST, self.port), backlog=512))
         self.config = write_configuration(

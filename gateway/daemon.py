@@ -83,11 +83,13 @@ FAREWELL_S = 3.0
 class Daemon:
     """One gateway, from start to stop."""
 
-    def __init__(self, config: Config, log_writer: LogWriter) -> None:
+    def __init__(self, config: Config, log_writer: LogWriter, beside: AbstractContextManager[object]) -> None:
+        """`beside`: what runs from the moment the evidence is read until everything is recorded."""
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._config = config
         self._log_writer = log_writer
+        self._beside = beside
         self._stop = asyncio.Event()
         loop.set_exception_handler(self._callback_failed)
 
@@ -239,8 +241,9 @@ class Daemon:
         self._loop.add_signal_handler(signal.SIGHUP, self.reload.by_signal)
         try:
             self._restore()
-            await self._serve()
-            await self._end("stopped by a signal")
+            with self._beside:
+                await self._serve()
+                await self._end("stopped by a signal")
         finally:
             self.keeper.close()
             self.log.close()  # where the start failed: its threads must not outlive the loop
@@ -330,8 +333,13 @@ class Daemon:
         last = self.log.recovered_index
         signed = checkpoints.signed_records(self._config.gateway.proofs_dir)
         if last < signed:
-            directory = self._config.gateway.evidence_dir
-            raise CorruptEvidence(directory, 0, f"records {last + 1} to {signed} were signed and are gone")
+            gateway = self._config.gateway
+            raise CorruptEvidence(
+                gateway.evidence_dir,
+                0,
+                f"records {last + 1} to {signed} were signed and are gone (if they are for good, move"
+                f" {gateway.proofs_dir} away, and tell the other party)",
+            )
 
     def _account_of(self, name: str) -> Account:
         """The account; one that has left the configuration stays known, and nobody can bind to it."""
@@ -454,7 +462,7 @@ def _tune_interpreter() -> None:
 
 
 def run(config: Config, beside: AbstractContextManager[object]) -> None:
-    """Run the gateway in the foreground until SIGTERM or SIGINT, and ``beside`` for as long.
+    """Run the gateway in the foreground until SIGTERM or SIGINT, and ``beside`` while it serves.
 
     Raises EvidenceError, ControlSocketError, HttpListenError or OSError if it cannot start; each says why.
     """
@@ -468,10 +476,9 @@ def run(config: Config, beside: AbstractContextManager[object]) -> None:
     log_writer = logs.start(sys.stderr.fileno(), "info", console=sys.stderr.isatty())
 
     async def main() -> None:
-        await Daemon(config, log_writer).run()
+        await Daemon(config, log_writer, beside).run()
 
     try:
-        with beside:
-            uvloop.run(main())
+        uvloop.run(main())
     finally:
         log_writer.close()

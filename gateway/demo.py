@@ -25,6 +25,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from gateway.config import read, signing_key_file
 from gateway.trial import (
     CARRIER_SYSTEM_ID,
     HOST,
@@ -42,6 +43,8 @@ from gateway.trial import (
     wait_until_ready,
     write_configuration,
 )
+from storage.note import LOG
+from storage.signing_key import make_signing_key
 
 PORT: Final = 2775
 HTTP_PORT: Final = 9464
@@ -129,8 +132,8 @@ class _Demo:
         self.console.print(f"evidence in {self.directory / 'state' / 'evidence'}", soft_wrap=True)
         verdict = "passed" if passed else "FAILED"
         self.console.print(f"jingxin evidence verify -c {self.config}: {verdict}", soft_wrap=True)
-        if not passed:
-            self.console.print(said, markup=False)
+        shown = [line for line in said.splitlines() if not passed or line.startswith("proven")]
+        self.console.print("\n".join(shown), markup=False, soft_wrap=True)
         complete = serve or (bool(report) and report["receipts"] == report["accepted"] == MESSAGES)
         if not complete and not interrupted:
             self.console.print("not every message has its receipt", style="red")
@@ -153,6 +156,8 @@ class _Demo:
                 for name, (network, _, _) in _CARRIERS.items()
             ],
         )
+        tables = read(self.config)
+        make_signing_key(signing_key_file(tables), tables.gateway.name, LOG)
         return carriers
 
     # -- the application ------------------------------------------------------------------------------------

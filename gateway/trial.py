@@ -153,6 +153,14 @@ def free_port(preferred: int = 0) -> int:
     raise TrialError(f"no port is free on {HOST}: stop something that listens there")
 
 
+def free_ports(count: int) -> list[int]:
+    """So many ports that are free now, no two the same."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
+
+
 class Child:
     """A process of the trial, in a session of its own: Ctrl-C reaches the starter, who ends things in order.
 

@@ -39,7 +39,6 @@ from storage.records import (
     Withdrawn,
 )
 from storage.segment import FIRST_INDEX, NO_HASH
-from storage.verify_tree import Proven
 
 _FAULTS_LISTED_MAX: Final = 1000  # enough to see what kind of fault it is; all of them are counted
 
@@ -80,6 +79,16 @@ class Damage(msgspec.Struct, frozen=True):
     path: Path
     offset: int
     reason: str
+
+
+class Proven(msgspec.Struct):
+    """What the checkpoints prove. size: records in the last of them; witnessed: by the name of a witness, the
+    most records that it has seen, and when it signed that, in seconds since the epoch."""
+
+    checkpoints: int = 0
+    size: int = 0
+    tiles: int = 0
+    witnessed: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
 
 
 class VerifyReport(msgspec.Struct):

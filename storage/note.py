@@ -9,7 +9,6 @@ over, so others may sign too.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Sequence
 from typing import Final
@@ -23,7 +22,7 @@ from storage.errors import EvidenceError
 LOG: Final = 0x01
 WITNESS: Final = 0x04
 
-# A note with a dozen signatures is one KB.  Whoever is given one reads no more than this.
+# A note with a dozen signatures is one KB; what is longer is none of ours.
 NOTE_OCTETS_MAX: Final = 65_536
 
 _KEY_ID_OCTETS: Final = 4
@@ -53,7 +52,7 @@ class VerifierKey(msgspec.Struct, frozen=True):
         try:
             name, key_id, encoded = text.strip().split("+", 2)
             octets = base64.b64decode(encoded, validate=True)
-        except (ValueError, binascii.Error):
+        except ValueError:
             # Whatever it is, it is not printed: somebody may have named a private key.
             raise NoteError("that is no verifier key, which has the form name+id+key") from None
         if len(octets) != 1 + _KEY_OCTETS or octets[0] not in (LOG, WITNESS):
@@ -137,7 +136,7 @@ def _parse_line(line: str) -> Signature:
     _check_name(name)
     try:
         octets = base64.b64decode(encoded, validate=True)
-    except (ValueError, binascii.Error):
+    except ValueError:
         raise NoteError(f"the signature of {name} is no base64") from None
     if base64.b64encode(octets).decode() != encoded:
         raise NoteError(f"the signature of {name} has another spelling than base64 gives it")

@@ -7,7 +7,6 @@ Beside it, under the same name with `.pub`, stands the verifier key for everybod
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from pathlib import Path
 from typing import Final
@@ -69,7 +68,7 @@ def read_signing_key(path: Path, kind: int, *, guarded: bool = False) -> Signer:
         if not text.startswith(_PREFIX) or len(octets) != 1 + _SEED_OCTETS:
             raise ValueError
         signer = Signer(name, octets[0] if octets[0] in (LOG, WITNESS) else kind, octets[1:])
-    except (ValueError, binascii.Error, NoteError):
+    except (ValueError, NoteError):
         raise KeyFileError(
             f"{path}: wants one line {_PREFIX}name+id+key; `jingxin keys init` makes one"
         ) from None

@@ -19,11 +19,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from storage.checkpoint import Checkpoint
 from storage.checkpoints import CHECKPOINT_NAME, Entry, cosigned_paths, extent, signed
 from storage.errors import CorruptEvidence
+from storage.history import Proven
 from storage.merkle import HASH_OCTETS, root_of, tree_root
 from storage.notary import LOCK_NAME, TILE_NAME
 from storage.note import Note, NoteError, VerifierKey
@@ -73,16 +72,6 @@ class Proofs:
         finally:
             os.close(descriptor)
         return False
-
-
-class Proven(msgspec.Struct):
-    """What the checkpoints prove. size: records in the last of them; witnessed: by the name of a witness, the
-    most records that it has seen, and when it signed that, in seconds since the epoch."""
-
-    checkpoints: int = 0
-    size: int = 0
-    tiles: int = 0
-    witnessed: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
 
 
 class _Seen(NamedTuple):

@@ -131,7 +131,7 @@ def test_no_index_that_was_signed_is_given_again(make_world: MakeWorld) -> None:
     copy.rename(world.state_dir / "evidence")
     refused = world.run_to_its_end()
     assert refused.returncode == 1
-    assert "were signed and are gone: restore the file from a copy" in refused.stderr
+    assert "were signed and are gone (if they are for good, move " in refused.stderr
 
 
 def test_killed_at_any_moment_it_signs_one_history(make_world: MakeWorld) -> None:

@@ -328,6 +328,8 @@ def test_key_files_are_compared_with_the_records(tmp_path: Path) -> None:
     destroy_day(tmp_path / "keys", "2026-09-21")
     report = verify(tmp_path)
     assert (report.sound, report.erased_days) == (True, ["2026-09-21"])
+    (tmp_path / "keys").rename(tmp_path / "elsewhere")  # the other party gets none
+    assert verify(tmp_path).erased_days == []
 
 
 def test_show_follows_a_message_through_all_its_records(tmp_path: Path) -> None:
