@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from storage.merkle import HASH_OCTETS
-from storage.note import NoteError
+from storage.note import NoteError, from_base64
 
 _SIZE_DIGITS_MAX: Final = 19  # a tree of 2**63 leaves is as large as any may be
 
@@ -35,9 +35,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
         if digits != str(int(digits)):
             raise NoteError(f"the size of a checkpoint has leading zeros: {digits}")
         try:
-            root = base64.b64decode(encoded, validate=True)
-        except ValueError:
-            raise NoteError("the root of a checkpoint is no base64") from None
-        if len(root) != HASH_OCTETS or base64.b64encode(root).decode() != encoded:
+            root = from_base64(encoded)
+        except ValueError as error:
+            raise NoteError(f"the root of a checkpoint {error}") from None
+        if len(root) != HASH_OCTETS:
             raise NoteError("the root of a checkpoint is no hash of 32 octets")
         return cls(origin, int(digits), root)

@@ -39,12 +39,11 @@ _END: Final = b"\n\n"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A checkpoint as it stands in the file of its day. chain: up to it and with it."""
+    """A checkpoint as it stands in the file of its day."""
 
     path: Path
     offset: int
     note: Note
-    chain: bytes
 
 
 def day_paths(directory: Path) -> list[Path]:
@@ -164,7 +163,7 @@ class _Day:
                 raise CorruptEvidence(self.path, note_end, "a checkpoint does not continue those before it")
             self.chain, self.end = chain, end
             self.count += 1
-            yield Entry(self.path, offset, note, chain)
+            yield Entry(self.path, offset, note)
 
 
 def _line(chain: bytes) -> bytes:
@@ -246,9 +245,8 @@ class Checkpoints:
         """Keep a note for good, then let it be seen. Raises DurabilityLost, NoRoom; after that it is of no
         use, and the next start finds what stands there."""
         path = self.directory / CHECKPOINTS_NAME / day_of(now_us)
-        if (
-            self._descriptor < 0 or path > self._path
-        ):  # where the clock goes back, the order of signing counts
+        # Where the clock goes back, the order of signing counts.
+        if self._descriptor < 0 or path > self._path:
             self._open(path)
         written = note.encode()
         chain = sha256(self._chain + written).digest()

@@ -63,7 +63,6 @@ _SENT: Final = 0x04
 _UNCERTAIN: Final = 0x08
 _FINAL: Final = 0x10
 _REPORTABLE: Final = 0x20  # of a receipt, match, reply, refusal or outcome
-_LEFT: Final = _ACCEPTED | _DISPATCHED
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -273,9 +272,8 @@ class History:
     def _on_sent(self, index: int, record: Sent) -> None:
         state = self._dispatched_part(index, record.number, "a positive response")
         if state is not None:
-            if state & _UNCERTAIN:
-                self._uncertain.discard(record.number)
-            self._states[record.number - self._first] = (state | _SENT) & ~(_INTENT_OPEN | _UNCERTAIN)
+            self._uncertain.discard(record.number)
+            self._set(record.number, (state | _SENT) & ~(_INTENT_OPEN | _UNCERTAIN))
 
     def _on_refused(self, index: int, record: Refused) -> None:
         self._set(index, _REPORTABLE)
@@ -362,11 +360,6 @@ class History:
             self.fault(index, f"a report names {record.record}, which is nothing that is reported")
 
     def _dispatched_part(self, index: int, number: int, what: str) -> int | None:
-        place = number - self._first
-        if 0 <= place < index - self._first:
-            known = self._states[place]
-            if known & _LEFT == _LEFT:  # nearly always
-                return known
         state = self._part(index, number, what)
         if state is not None and not state & _DISPATCHED:
             self.fault(index, f"{what} names {number}, which was never dispatched")

@@ -36,7 +36,6 @@ merely slow.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import queue
@@ -52,6 +51,7 @@ import msgspec
 
 from storage.durable import DISK, Disk, make_directory
 from storage.errors import CorruptEvidence, DurabilityLost, EvidenceError, LogInUse, LogRefused, NoRoom
+from storage.lock import lock_file
 from storage.reader import DurableMark, LogReader
 from storage.records import RECORD_OCTETS_MAX, encode
 from storage.records import TornTail as TornTailRecord
@@ -501,10 +501,7 @@ def _fitting(payload: bytes, start: int, room: int) -> tuple[int, int]:
 
 
 def _lock(directory: Path) -> int:
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_file(directory / "lock")
     except BlockingIOError as taken:
-        os.close(descriptor)
         raise LogInUse(f"{directory} is in use by another process") from taken
-    return descriptor

@@ -30,6 +30,11 @@ def leaf_hash(record: bytes) -> bytes:
     return sha256(b"\0" + record).digest()
 
 
+def leaf_hashes(records: Sequence[bytes]) -> list[bytes]:
+    """As leaf_hash of each, without a call for each."""
+    return [sha256(b"\0" + record).digest() for record in records]
+
+
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash above two others: SHA-256 of the octet 1 and both."""
     return sha256(b"\1" + left + right).digest()

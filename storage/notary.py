@@ -9,9 +9,7 @@ one that was signed.
 
 from __future__ import annotations
 
-import fcntl
 import os
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +17,8 @@ from storage.checkpoint import Checkpoint
 from storage.checkpoints import CHECKPOINTS_NAME, Checkpoints
 from storage.durable import make_directory
 from storage.errors import CorruptEvidence, EvidenceError, KeyFileError, LogInUse
+from storage.lock import lock_file
+from storage.merkle import leaf_hashes
 from storage.note import Note, NoteError, Signer
 from storage.reader import LogReader
 from storage.segment import FIRST_INDEX
@@ -47,11 +47,9 @@ class Notary:
                 " name the key that was made for it, or call the gateway as before"
             )
         make_directory(proofs)
-        self._lock = os.open(proofs / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = lock_file(proofs / LOCK_NAME)
         except BlockingIOError:
-            os.close(self._lock)
             raise LogInUse(f"{proofs}: another ledger process signs here") from None
         self.origin = origin
         self._signer = signer
@@ -183,10 +181,4 @@ class Notary:
                 raise CorruptEvidence(self._reader.directory, frame.offset, str(failure)) from failure
             skipped = FIRST_INDEX + tree.size - frame.first_index
             assert 0 <= skipped < frame.count, "the reader gives the frames that hold these records"
-            # As merkle.leaf_hash, without a call for each.
-            tree.extend(
-                [
-                    sha256(b"\0" + record).digest()
-                    for record in records[skipped : FIRST_INDEX + size - frame.first_index]
-                ]
-            )
+            tree.extend(leaf_hashes(records[skipped : FIRST_INDEX + size - frame.first_index]))

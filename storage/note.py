@@ -129,17 +129,27 @@ class Note(msgspec.Struct, frozen=True):
         return found
 
 
+def from_base64(text: str) -> bytes:
+    """What `text` spells, if it is spelt as base64 gives it. Raises ValueError, whose text says of it what is
+    wrong: "is no base64", or "has another spelling than base64 gives it"."""
+    try:
+        octets = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError("is no base64") from None
+    if base64.b64encode(octets).decode() != text:
+        raise ValueError("has another spelling than base64 gives it")
+    return octets
+
+
 def _parse_line(line: str) -> Signature:
     name, _, encoded = line.removeprefix(_DASH).partition(" ")
     if not line.startswith(_DASH):
         raise NoteError(f"{line[:40]!r} is no line of a signature")
     _check_name(name)
     try:
-        octets = base64.b64decode(encoded, validate=True)
-    except ValueError:
-        raise NoteError(f"the signature of {name} is no base64") from None
-    if base64.b64encode(octets).decode() != encoded:
-        raise NoteError(f"the signature of {name} has another spelling than base64 gives it")
+        octets = from_base64(encoded)
+    except ValueError as error:
+        raise NoteError(f"the signature of {name} {error}") from None
     if len(octets) <= _KEY_ID_OCTETS:
         raise NoteError(f"the signature of {name} is too short")
     return Signature(name, octets[:_KEY_ID_OCTETS], octets[_KEY_ID_OCTETS:])

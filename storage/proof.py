@@ -17,7 +17,7 @@ import msgspec
 
 from storage.checkpoint import Checkpoint
 from storage.merkle import ProofError, Subtree, check_inclusion, inclusion_proof, leaf_hash
-from storage.note import Note, NoteError, VerifierKey
+from storage.note import Note, NoteError, VerifierKey, from_base64
 from storage.records import AnyRecord, decode
 from storage.segment import FIRST_INDEX
 from storage.show import others_than_of_one_message
@@ -144,9 +144,6 @@ def _line(line: str, word: str) -> bytes:
 
 def _decoded(text: str) -> bytes:
     try:
-        octets = base64.b64decode(text, validate=True)
-    except ValueError:
-        raise ProofError(f"{text[:60]!r} is no base64") from None
-    if base64.b64encode(octets).decode() != text:
-        raise ProofError(f"{text[:60]!r} has another spelling than base64 gives it")
-    return octets
+        return from_base64(text)
+    except ValueError as error:
+        raise ProofError(f"{text[:60]!r} {error}") from None

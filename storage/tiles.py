@@ -25,7 +25,6 @@ from storage.merkle import EMPTY_ROOT, HASH_OCTETS, node_hash, root_of
 
 HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT
-TILE_OCTETS: Final = WIDTH * HASH_OCTETS
 
 # A tree of 2**64 leaves has so many levels of tiles, and no tile of it a longer path.
 _LEVELS_MAX: Final = 8

@@ -9,8 +9,6 @@ A log in use is checked up to its durable end at the beginning; what comes after
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +18,7 @@ import msgspec
 from storage.errors import ContentErased, CorruptEvidence, KeyFileError
 from storage.history import Damage, History, VerifyReport
 from storage.keys import Keyring, key_file_name, read_key_file
+from storage.lock import is_locked
 from storage.reader import MARK_NAME, DurableMark, LogReader
 from storage.records import decode
 from storage.segment import (
@@ -131,18 +130,10 @@ def _marked(directory: Path) -> int:
 
 def _end_in_use(directory: Path) -> int | None:
     """The index that follows the durable end, while a gateway has the log open; None: nobody writes to it."""
-    try:
-        descriptor = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    if not is_locked(directory / "lock"):
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        with LogReader(directory) as reader:
-            return reader.next_index
-    finally:
-        os.close(descriptor)
-    return None
+    with LogReader(directory) as reader:
+        return reader.next_index
 
 
 def _verify_frame(
@@ -152,10 +143,14 @@ def _verify_frame(
         records = frame.records()
     except ValueError as failure:
         raise CorruptEvidence(path, frame.offset, str(failure)) from failure
+    decoded = []
+    offset = frame.offset + FRAME_HEADER_OCTETS
     try:
-        decoded = list(map(decode, records))
-    except msgspec.DecodeError:
-        raise _undecodable(path, frame, records) from None
+        for record in records:
+            decoded.append(decode(record))
+            offset += LENGTH.size + len(record)
+    except msgspec.DecodeError as failure:
+        raise CorruptEvidence(path, offset, f"not a record of this version: {failure}") from failure
     history.add(frame.first_index, decoded)
     if tree is not None:
         tree.add(records)
@@ -163,18 +158,6 @@ def _verify_frame(
     report.octets += frame.end - frame.offset
     report.records += frame.count
     report.next_index = frame.first_index + frame.count
-
-
-def _undecodable(path: Path, frame: Frame, records: list[bytes]) -> CorruptEvidence:
-    """Which record of a frame is none, and where it stands."""
-    offset = frame.offset + FRAME_HEADER_OCTETS
-    for record in records:
-        try:
-            decode(record)
-        except msgspec.DecodeError as failure:
-            return CorruptEvidence(path, offset, f"not a record of this version: {failure}")
-        offset += LENGTH.size + len(record)
-    raise AssertionError("one of them does not decode")
 
 
 def _verify_keys(history: History, directory: Path, keyring: Keyring | None) -> None:

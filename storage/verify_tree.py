@@ -11,11 +11,9 @@ write nothing is expected.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +21,8 @@ from storage.checkpoint import Checkpoint
 from storage.checkpoints import CHECKPOINT_NAME, Entry, cosigned_paths, extent, signed
 from storage.errors import CorruptEvidence
 from storage.history import Proven
-from storage.merkle import HASH_OCTETS, root_of, tree_root
+from storage.lock import is_locked
+from storage.merkle import HASH_OCTETS, leaf_hashes, root_of, tree_root
 from storage.notary import LOCK_NAME, TILE_NAME
 from storage.note import Note, NoteError, VerifierKey
 from storage.segment import FIRST_INDEX
@@ -52,26 +51,15 @@ class Proofs:
         self.log_key = log_key
         self.witness_keys = tuple(witness_keys)
         self.days = extent(directory)
-        self._in_use = self._locked()
+        self._was_in_use = is_locked(directory / LOCK_NAME)
 
     @property
-    def change(self) -> bool:
+    def in_use(self) -> bool:
         """Whether a ledger has been at work since, or is."""
-        self._in_use = self._in_use or self._locked() or extent(self.directory) != self.days
-        return self._in_use
-
-    def _locked(self) -> bool:
-        try:
-            descriptor = os.open(self.directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        self._was_in_use = (
+            self._was_in_use or is_locked(self.directory / LOCK_NAME) or extent(self.directory) != self.days
+        )
+        return self._was_in_use
 
 
 class _Seen(NamedTuple):
@@ -113,8 +101,7 @@ class TreeCheck(GrowingTree):
 
     def add(self, records: Sequence[bytes]) -> None:
         """The next records of the log."""
-        # As merkle.leaf_hash, without a call for each.
-        leaves = [sha256(b"\0" + record).digest() for record in records]
+        leaves = leaf_hashes(records)
         start = 0
         while (size := self._stop()) is not None and size <= self.size + len(leaves) - start:
             stop = start + size - self.size
@@ -145,7 +132,7 @@ class TreeCheck(GrowingTree):
                 )
         for level, place, hashes in self.edges():
             self._check_partial(level, place, hashes)
-        if not self._proofs.change:
+        if not self._proofs.in_use:
             self._check_published()
             self._check_nothing_else()
 
@@ -299,7 +286,7 @@ class TreeCheck(GrowingTree):
                 raise CorruptEvidence(path, 0, "no tile is so wide")
             if width <= len(hashes):
                 self._compare(path, level, place, hashes[:width])
-            elif len(hashes) < WIDTH and not self._proofs.change:
+            elif len(hashes) < WIDTH and not self._proofs.in_use:
                 raise CorruptEvidence(path, 0, "the tile is wider than the log is long")
 
     def _check_nothing_else(self) -> None:
@@ -320,7 +307,7 @@ class TreeCheck(GrowingTree):
         except FileNotFoundError:
             if (place * WIDTH + len(hashes)) << HEIGHT * level > self._signed_to():
                 return  # the notary had not come so far
-            if len(hashes) < WIDTH and self._proofs.change:
+            if len(hashes) < WIDTH and self._proofs.in_use:
                 return  # the tile has become full
             raise CorruptEvidence(path, 0, "the tile is missing") from None
         except OSError as failure:

@@ -7,7 +7,6 @@ else another history, two checkpoints with one witness's name cannot both exist.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Self
 from storage.checkpoint import Checkpoint
 from storage.durable import make_directory, write_file_durably
 from storage.errors import EvidenceError, LogInUse
+from storage.lock import lock_file
 from storage.merkle import ProofError, Subtree, check_consistency, consistency_proof, tree_root
 from storage.note import Note, NoteError, Signer, VerifierKey
 
@@ -31,11 +31,9 @@ class Witness:
         """`directory`: what it remembers, a file for each log; its loss is the loss of its memory. Raises
         LogInUse."""
         make_directory(directory)
-        self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = lock_file(directory / "lock")
         except BlockingIOError:
-            os.close(self._lock)
             raise LogInUse(f"{directory}: another witness is at work here") from None
         self.directory = directory
         self._signer = signer
