@@ -66,7 +66,7 @@ class Admitted(msgspec.Struct, gc=False):
 
     destination: normalised; number_hash: its keyed hash.  units: chargeable parts.  starts_us: when it may
     leave, 0 for now.  expires_us: end of validity, at most VALIDITY_MAX_US behind the start; 0 if the
-    application named neither.  group: of the long text that it is a part of.
+    application named neither.  group: of the long text that it is a part of.  network: by the prefix.
     """
 
     carrier: Carrier
@@ -78,6 +78,7 @@ class Admitted(msgspec.Struct, gc=False):
     starts_us: int
     expires_us: int
     group: Group | None
+    network: str
 
 
 NO_ROOM: Final = Refusal(
@@ -228,7 +229,11 @@ class Admission:
             return OVER_RATE
         if group is not None:
             group.came |= bit
-        return Admitted(carrier, destination, number_hash, units, lane, mode, starts_us, expires_us, group)
+        if self._directory.portability.entries:
+            network = self._directory.network_of_prefix(destination)
+        return Admitted(
+            carrier, destination, number_hash, units, lane, mode, starts_us, expires_us, group, network
+        )
 
     def fullness(self, carriers: Iterable[Carrier]) -> float:
         """How much of what may be open and waiting is, from 0 to 1: the fullest limit counts, and of the

@@ -143,6 +143,13 @@ class EvidenceConfig(Struct, frozen=True, kw_only=True):
     segment_mib: Annotated[int, Meta(ge=1, le=4096)] = 256
 
 
+class SettlementConfig(Struct, frozen=True, kw_only=True):
+    """[settlement]: what statements and reports are made with."""
+
+    contract_file: Path | None = None  # the contract as data; absent: the one that ships
+    font_file: Path | None = None  # for what is printed; absent: where Debian's packages put one
+
+
 class LimitsConfig(Struct, frozen=True, kw_only=True):
     """[limits]: how many of each thing memory holds. An entry costs 200 to 600 octets."""
 
@@ -292,6 +299,7 @@ class Tables(Struct, frozen=True, kw_only=True):
     lanes: LanesConfig
     outcomes: OutcomesConfig
     replies: RepliesConfig
+    settlement: SettlementConfig
     routes: tuple[RouteTable, ...]
     account_tables: tuple[AccountTable, ...]
     carrier_tables: tuple[CarrierTable, ...]
@@ -306,7 +314,7 @@ class Config(Tables, frozen=True, kw_only=True):
 
 _TABLES: Final = (
     *("gateway", "listener", "http", "evidence", "limits", "numbers", "lanes", "outcomes", "replies"),
-    *("account", "carrier", "route"),
+    *("settlement", "account", "carrier", "route"),
 )
 
 
@@ -352,6 +360,7 @@ def read(path: Path) -> Tables:
         lanes=decoder.table(LanesConfig, "lanes", document.get("lanes", {})),
         outcomes=decoder.table(OutcomesConfig, "outcomes", document.get("outcomes", {})),
         replies=decoder.table(RepliesConfig, "replies", document.get("replies", {})),
+        settlement=decoder.table(SettlementConfig, "settlement", document.get("settlement", {})),
         routes=decoder.tables(RouteTable, "route", "network", document.get("route", [])),
         account_tables=decoder.tables(AccountTable, "account", "system_id", document.get("account", [])),
         carrier_tables=decoder.tables(CarrierTable, "carrier", "name", document.get("carrier", [])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,6 +15,7 @@ from storage.records import encode
 from storage.seal import Sealer
 
 if TYPE_CHECKING:
+    from gateway.config import AccountConfig, CarrierConfig
     from gateway.downstream import Link
     from gateway.upstream import Application
 
@@ -32,6 +34,13 @@ class Journal:
         """Record what a person did by command, and say it."""
         logger.info("operator", who=who, action=action, reason=reason, parts=len(numbers))
         self._log.append(encode(records.OperatorAction(self._turns.now_us, who, action, reason, numbers)))
+        self._turns.schedule()
+
+    def configured(self, accounts: Iterable[AccountConfig], carriers: Iterable[CarrierConfig]) -> None:
+        """Record what the accounts are for and whom the carrier accounts serve."""
+        categories = [(account.system_id, account.category) for account in accounts]
+        networks = [(carrier.name, carrier.network) for carrier in carriers]
+        self._log.append(encode(records.Configured(self._turns.now_us, categories, networks)))
         self._turns.schedule()
 
     def link_event(self, link: Link, event: str, detail: str) -> None:

@@ -62,6 +62,11 @@ class NumberDirectory:
             return None
         return segment.carrier
 
+    def network_of_prefix(self, destination: bytes) -> str:
+        """The network that a normalised number was allotted to, whoever serves it now."""
+        segment = self._plan.lookup(destination)
+        return self.config.default_network if segment is None else segment.carrier
+
     def explain(self, destination: bytes, number_hash: bytes, now_us: int) -> dict[str, str]:
         """What the plan says of a number, and the table of ported ones."""
         segment = self._plan.lookup(destination)

@@ -17,8 +17,9 @@ import structlog
 
 from gateway.number_directory import Fact, NumberDirectory
 from gateway.portability import PORTED_MAX, Table, table_of
+from storage.database import DatabaseError
 from storage.log import EvidenceLog
-from storage.register import Register, RegisterError
+from storage.register import Register
 
 logger = structlog.get_logger()
 
@@ -40,7 +41,7 @@ class NumberKeeper:
     def __init__(
         self, path: Path, directory: NumberDirectory, log: EvidenceLog, loop: asyncio.AbstractEventLoop
     ) -> None:
-        """Opens the register, and makes it where there is none.  Raises RegisterError."""
+        """Opens the register, and makes it where there is none.  Raises DatabaseError."""
         self._path = path
         self._directory = directory
         self._log = log
@@ -54,10 +55,10 @@ class NumberKeeper:
         self.applied_index = 0
 
     def load(self, now_us: int) -> None:
-        """At the start: everything that the register knows.  Raises RegisterError."""
+        """At the start: everything that the register knows.  Raises DatabaseError."""
         contents = self._register.load()
         if contents.applied_index > self._log.durable_index:
-            raise RegisterError(
+            raise DatabaseError(
                 f"{self._path}: goes up to record {contents.applied_index} of a log that ends with"
                 f" {self._log.durable_index}: it belongs to another one: move it away"
             )
@@ -142,7 +143,7 @@ class NumberKeeper:
             self._failed = error is not None
             if error is None:
                 then(future.result())
-            elif isinstance(error, RegisterError):
+            elif isinstance(error, DatabaseError):
                 logger.error("the register of numbers cannot be used", error=str(error))
                 otherwise()
             else:

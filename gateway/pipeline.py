@@ -233,6 +233,7 @@ class Pipeline:
                     admitted.lane,
                     first,
                     cut_into,
+                    admitted.network,
                 )
             )
         )

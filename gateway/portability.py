@@ -98,7 +98,7 @@ def table_of(facts: Iterable[PortedNumber], entries_max: int, now_us: int) -> Ta
     """The table of all facts that have not expired, at most `entries_max`.
 
     Touches nothing else, so a thread beside the loop can do it: a million facts take 3 s. Raises what the
-    iterator of the register raises, RegisterError.
+    iterator of the register raises, DatabaseError.
     """
     table = Table()
     for fact in facts:

@@ -64,10 +64,11 @@ def _beginnings(kind: type[records.Record]) -> tuple[bytes, ...]:
     of a msgpack array, then the tag."""
     required = sum(field.required for field in msgspec.structs.fields(kind))
     tag = kind.__struct_config__.tag
-    lengths = range(1 + required, 2 + len(kind.__struct_fields__))
-    assert lengths[-1] < 16, "the head of a longer array has another form"
     assert isinstance(tag, int)
-    return tuple(bytes((0x90 | length, tag)) for length in lengths)
+    return tuple(
+        bytes((0x90 | length, tag)) if length < 16 else bytes((0xDC, 0, length, tag))
+        for length in range(1 + required, 2 + len(kind.__struct_fields__))
+    )
 
 
 _ACCEPTED: Final = _beginnings(records.Accepted)

@@ -37,7 +37,7 @@ from gateway.upstream import Listener
 logger = structlog.get_logger()
 
 # Tables whose changes are told by their name; accounts and carriers are told one by one.
-_TABLES_ALIVE: Final = ("numbers", "lanes", "outcomes", "replies", "routes", "limits")
+_TABLES_ALIVE: Final = ("numbers", "lanes", "outcomes", "replies", "routes", "limits", "settlement")
 
 # Tables and keys that sockets, files and memory were made from at the start.
 _AT_START: Final = ("gateway", "listener", "http", "evidence")
@@ -150,6 +150,7 @@ class Reload:
             self._config = config
             self._applying = False
             self._pipeline.journal.operator_action(who, "reload", f"configuration {config.digest}", [])
+            self._pipeline.journal.configured(config.accounts, config.carriers)
         logger.info("reloaded", **changed)
         return {**changed, "warnings": list(warnings_of(config))}
 

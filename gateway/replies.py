@@ -189,7 +189,8 @@ class Replies:
         in_order = [assembly.parts[sequence].index for sequence in sorted(assembly.parts)]
         in_order += assembly.repeats
         name = "" if account is None else account.name
-        index = self._log.append(encode(records.Assembled(now_us, name, in_order, missing)))
+        repeats = len(assembly.repeats)
+        index = self._log.append(encode(records.Assembled(now_us, name, in_order, missing, repeats)))
         if account is None:
             self._note_unrouted(head.pdu, index)
             return

@@ -25,6 +25,7 @@ from storage.records import (
     Dispatched,
     KeyOpened,
     Matched,
+    Noted,
     Outcome,
     Postponed,
     Receipt,
@@ -63,6 +64,7 @@ _SENT: Final = 0x04
 _UNCERTAIN: Final = 0x08
 _FINAL: Final = 0x10
 _REPORTABLE: Final = 0x20  # of a receipt, match, reply, refusal or outcome
+_OPENS_ENTRY: Final = 0x40  # of a register
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -146,6 +148,7 @@ class History:
                 Dispatched,
                 KeyOpened,
                 Matched,
+                Noted,
                 Outcome,
                 Postponed,
                 Receipt,
@@ -323,6 +326,15 @@ class History:
     def _on_reply(self, index: int, record: Reply) -> None:
         self._set(index, _REPORTABLE)
         self._sealed(index, record.content)
+
+    def _on_noted(self, index: int, record: Noted) -> None:
+        self._sealed(index, record.content)
+        if not record.entry:
+            self._set(index, _OPENS_ENTRY)
+        elif record.entry >= self._first and not (
+            record.entry < index and self._state(record.entry) & _OPENS_ENTRY
+        ):
+            self.fault(index, f"a register names entry {record.entry}, which no record before it opened")
 
     def _on_assembled(self, index: int, record: Assembled) -> None:
         self._set(index, _REPORTABLE)

@@ -137,6 +137,13 @@ class LogReader:
         return self._first_indices[0] if self._first_indices else FIRST_INDEX
 
     @property
+    def identity(self) -> bytes:
+        """Of the log; empty for an empty one."""
+        if not self._first_indices:
+            self._list_segments()
+        return self._segment_with(self.first_index).reader.header.identity if self._first_indices else b""
+
+    @property
     def next_index(self) -> int:
         """The index that follows the last durable record."""
         if self._mark is None:

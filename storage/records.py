@@ -102,6 +102,7 @@ class Accepted(Record, tag=5):
     lane: int = 2  # 0 emergency, 1 interactive, 2 notice, 3 bulk
     first: int = 0  # number of the first of the parts that the gateway cut one submission into; 0: not cut
     cut_into: int = 1  # how many these are
+    network: str = ""  # that the number plan names for the prefix, whoever serves the number
 
 
 class Denied(Record, tag=6):
@@ -294,6 +295,7 @@ class Assembled(Record, tag=22):
     account: str
     replies: list[int]  # indexes of the Reply records in the order of the text, then those that repeat one
     missing: int  # parts that never came
+    repeats: int = 0  # how many at the end of `replies` repeat one
 
 
 class Ported(Record, tag=23):
@@ -314,6 +316,31 @@ class OptedOut(Record, tag=24):
     account: str
     out: bool
     reply: int  # index of the Reply that says so; 0: a person did
+
+
+class Configured(Record, tag=25):
+    """What accounts are for and whom carrier accounts serve, from here on: at a start, after a reload.
+
+    Statements count by category and network, and take both from here.
+    """
+
+    time_us: int
+    accounts: list[tuple[str, str]]  # (account, category of its messages)
+    carriers: list[tuple[str, str]]  # (carrier account, network)
+
+
+class Noted(Record, tag=26):
+    """A line in one of the registers that the contract asks for, written by a person or by an alarm."""
+
+    time_us: int  # when it was written
+    register: str  # "complaint", "incident", "maintenance", "force majeure", "delay", "rating"
+    entry: int  # index of the Noted record that opened the entry; 0: this one does
+    event: str  # "opened", "responded", "restored", "closed", …
+    at_us: int  # when it happened
+    who: str
+    facts: list[tuple[str, str]]  # (name, value), each once
+    number_hash: bytes = b""  # of the subscriber concerned, or empty
+    content: bytes = b""  # sealed text, or empty
 
 
 AnyRecord = (
@@ -341,6 +368,8 @@ AnyRecord = (
     | Assembled
     | Ported
     | OptedOut
+    | Configured
+    | Noted
 )
 
 # Bound methods instead of functions around them: a Python frame would cost half as much again as the

@@ -13,26 +13,18 @@ Nothing here may be called from the event loop.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
-from storage.durable import create_file_durably, make_directory
-from storage.errors import DurabilityLost, EvidenceError, NoRoom
+from storage.database import DatabaseError, Kind, one_line, open_database, transaction
 from storage.keys import NUMBER_HASH_OCTETS
 
 REGISTER_NAME: Final = "numbers.db"
-
-# An import of a million numbers holds the file for some 10 s, on a slow disk longer.
-BUSY_S: Final = 60.0
-
-_APPLICATION_ID: Final = 0x4A584E52  # "JXNR"; file(1) shows it, and no other program's file has it
-_VERSION: Final = 1
 
 # By number hash and without a rowid: the hash is the only key that is ever asked for.
 _SCHEMA: Final = (
@@ -52,8 +44,13 @@ _SCHEMA: Final = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE TABLE progress (row INTEGER PRIMARY KEY CHECK (row = 1), applied_index INTEGER NOT NULL) STRICT",
     "INSERT INTO progress VALUES (1, 0)",
-    f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {_VERSION}",
+)
+_KIND: Final = Kind(
+    "register",
+    0x4A584E52,  # "JXNR"; file(1) shows it, and no other program's file has it
+    1,
+    _SCHEMA,
+    "move it away: what was learned is made again from the evidence, imports must be repeated",
 )
 
 _UPDATE: Final = (
@@ -67,22 +64,6 @@ _OPT_IN: Final = "DELETE FROM opted_out WHERE number_hash = ? AND account = ? AN
 _DROP_EXPIRED: Final = "DELETE FROM ported WHERE expires_us > 0 AND expires_us <= ?"
 _PORTED: Final = "SELECT number_hash, network, source, learned_us, expires_us FROM ported"
 _OPTED_OUT: Final = "SELECT number_hash, account, since_us, record FROM opted_out"
-
-_MOVE_AWAY: Final = "move it away: what was learned is made again from the evidence, imports must be repeated"
-_REMEDIES: Final = {
-    sqlite3.SQLITE_BUSY: "another process is writing to it: try again",
-    sqlite3.SQLITE_FULL: "make room on the disk",
-    sqlite3.SQLITE_IOERR: "look at the disk and at the log of the system",
-    sqlite3.SQLITE_CANTOPEN: "let the gateway's user read and write it",
-    sqlite3.SQLITE_READONLY: "let the gateway's user read and write it",
-    sqlite3.SQLITE_PERM: "let the gateway's user read and write it",
-    sqlite3.SQLITE_CORRUPT: _MOVE_AWAY,
-    sqlite3.SQLITE_NOTADB: _MOVE_AWAY,
-}
-
-
-class RegisterError(EvidenceError):
-    """The register cannot be used. One line: which file, what is wrong, what to do. Nothing was changed."""
 
 
 class PortedNumber(msgspec.Struct, frozen=True, gc=False):
@@ -114,7 +95,7 @@ class OptedIn(msgspec.Struct, frozen=True, gc=False):
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """All of a register. The iterators read the file as they go, and raise RegisterError."""
+    """All of a register. The iterators read the file as they go, and raise DatabaseError."""
 
     applied_index: int
     ported: Iterator[PortedNumber]
@@ -133,22 +114,21 @@ class Register:
         """Opens the file, and makes it (mode 0600) where there is none. All of it is checked: half a second
         for a million numbers.
 
-        Raises RegisterError: damaged, of another program or version, or not to be read and written by this
+        Raises DatabaseError: damaged, of another program or version, or not to be read and written by this
         user. Such a file is left as it is.
         """
-        with _one_line(path):
-            _make(path)
-            connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            register = cls(path, connection)
-            try:
-                register._prepare()
-            except BaseException:
-                connection.close()
-                raise
-        return register
+        connection = open_database(path, _KIND, synchronous="FULL")
+        try:
+            with one_line(path, _KIND):
+                if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                    raise DatabaseError(f"{path}: damaged: {_KIND.remedy}")
+        except BaseException:
+            connection.close()
+            raise
+        return cls(path, connection)
 
     def close(self) -> None:
-        with _one_line(self._path):
+        with one_line(self._path, _KIND):
             self._connection.close()
 
     # -- read -----------------------------------------------------------------------------------------------
@@ -159,23 +139,23 @@ class Register:
         The index is read before the facts: another process may write in between, and then there are facts
         from beyond the index, which are applied once more. The reverse would lose them.
         """
-        with _one_line(self._path):
+        with one_line(self._path, _KIND):
             applied_index: int = self._connection.execute("SELECT applied_index FROM progress").fetchone()[0]
         return Contents(applied_index, self._ported(), self._opted_out())
 
     def _ported(self) -> Iterator[PortedNumber]:
-        with _one_line(self._path):
+        with one_line(self._path, _KIND):
             for row in self._connection.execute(_PORTED):
                 yield PortedNumber(*row)
 
     def _opted_out(self) -> Iterator[OptedOut]:
-        with _one_line(self._path):
+        with one_line(self._path, _KIND):
             for row in self._connection.execute(_OPTED_OUT):
                 yield OptedOut(*row)
 
     def ported(self, number_hash: bytes) -> PortedNumber | None:
         """What is known of one number, expired or not."""
-        with _one_line(self._path):
+        with one_line(self._path, _KIND):
             row = self._connection.execute(f"{_PORTED} WHERE number_hash = ?", (number_hash,)).fetchone()
         return None if row is None else PortedNumber(*row)
 
@@ -205,7 +185,7 @@ class Register:
         """Takes (number hash, network, expires_us) from a list that a person vouches for at `learned_us`:
         they replace whatever is known of these numbers. Returns how many were not known before.
 
-        Drops what has expired by then. Raises RegisterError when there would be more than `entries_max`.
+        Drops what has expired by then. Raises DatabaseError when there would be more than `entries_max`.
         """
         # In the order of the key, so that the pages of the table are filled one after the other: a quarter
         # less time for half a million numbers.
@@ -223,7 +203,7 @@ class Register:
             )
             after = self._count()
             if after > entries_max:
-                raise RegisterError(
+                raise DatabaseError(
                     f"{self._path}: would hold {after:,} ported numbers, allowed are {entries_max:,}:"
                     " import fewer; nothing was changed"
                 )
@@ -245,73 +225,5 @@ class Register:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection
-        with _one_line(self._path):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                # SQLite has ended it itself after some failures, such as a full disk.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-    # -- open -----------------------------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        # Whose file it is comes first: to switch it to WAL is to write to it.
-        if self._identity() == (0, 0) and not self._tables():
-            self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        with self._transaction() as connection:
-            # Within the transaction: another process may have made the tables meanwhile.
-            if self._identity() == (0, 0) and not self._tables():
-                for statement in _SCHEMA:
-                    connection.execute(statement)
-        identity = self._identity()
-        if identity[0] != _APPLICATION_ID:
-            raise RegisterError(f"{self._path}: a database of another program: {_MOVE_AWAY}")
-        if identity[1] != _VERSION:
-            raise RegisterError(
-                f"{self._path}: version {identity[1]} of the register, allowed is {_VERSION}: {_MOVE_AWAY}"
-            )
-        if self._connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-            raise RegisterError(f"{self._path}: damaged: {_MOVE_AWAY}")
-
-    def _identity(self) -> tuple[int, int]:
-        application_id: int = self._connection.execute("PRAGMA application_id").fetchone()[0]
-        version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        return application_id, version
-
-    def _tables(self) -> int:
-        count: int = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        return count
-
-
-def _make(path: Path) -> None:
-    """An empty file where there is none, which SQLite takes for an empty database: so mode and owner are ours
-    to choose, and the files beside it (-wal, -shm) take them over."""
-    try:
-        make_directory(path.parent)
-        with suppress(FileExistsError):
-            create_file_durably(path, b"", 0o600)
-            if os.geteuid() == 0:
-                # A command under sudo comes before the gateway's own user has been here.
-                owner = path.parent.stat()
-                os.chown(path, owner.st_uid, owner.st_gid)
-    except (NoRoom, DurabilityLost) as failure:
-        raise RegisterError(f"{failure}: make room, or let the gateway's user write there") from failure
-
-
-@contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    """SQLite's errors as RegisterError."""
-    try:
-        yield
-    except sqlite3.Error as failure:
-        # The low octet is the kind, the rest its detail (sqlite.org/rescode.html); what the module itself
-        # has found wrong, such as text that is not UTF-8, has no code.
-        kind = getattr(failure, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        remedy = _REMEDIES.get(kind, "look at the disk and at the log of the system")
-        raise RegisterError(f"{path}: {failure}: {remedy}") from failure
+        with one_line(self._path, _KIND), transaction(self._connection):
+            yield self._connection

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.commands.options import ConfigOption, JsonOption
-from gateway.config import Tables, read, signing_key_file
-from gateway.config_table import ConfigError
-from storage.errors import CorruptEvidence, KeyFileError, NoSuchRecord
+from gateway.commands.progress import progress_bar
+from gateway.commands.verifier import KeyOption, log_key, verifier_key
+from gateway.config import read
+from storage.errors import CorruptEvidence, NoSuchRecord
 
 if TYPE_CHECKING:
     from storage.history import VerifyReport
-    from storage.note import VerifierKey
     from storage.records import AnyRecord
     from storage.verify_tree import Proofs
 
@@ -42,9 +40,6 @@ EvidenceOption = Annotated[
 ]
 ProofsOption = Annotated[
     Path | None, typer.Option("--proofs", metavar="DIR", help="Tiles and checkpoints, likewise.")
-]
-KeyOption = Annotated[
-    str, typer.Option("--key", metavar="KEY", help="The log's verifier key, or the file that holds it.")
 ]
 WitnessesOption = Annotated[
     list[str] | None,
@@ -73,14 +68,8 @@ def verify(
 
     directory = _directory(config) if evidence is None else _with_segments(evidence)
     signed = _signed(config, proofs, key, witness or [])
-    # The bar is for people and goes to stderr; where that is no terminal, nothing is drawn.
-    console = Console(stderr=True)
-    columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("verifying", total=None)
-        report = verify_evidence(
-            directory, lambda done, total: progress.update(bar, completed=done, total=total), proofs=signed
-        )
+    with progress_bar("verifying") as progress:
+        report = verify_evidence(directory, progress, proofs=signed)
     if json:
         typer.echo(msgspec.json.encode({"sound": report.sound, **_report(report)}).decode())
     else:
@@ -157,7 +146,7 @@ def check_proof(
 
     try:
         found = MessageProof.parse(file.read_bytes()).check(
-            _verifier_key(key), [_verifier_key(each) for each in witness or []]
+            verifier_key(key), [verifier_key(each) for each in witness or []]
         )
     except (ProofError, NoteError) as error:
         raise ProofError(f"{file}: {error}") from error
@@ -198,7 +187,7 @@ def witness(
     note = published(proofs)
     tiles = Tiles(proofs / TILE_NAME, Checkpoint.parse(note.text).size)
     with Witness(memory, read_signing_key(signing_key, WITNESS)) as each:
-        cosigned = each.cosign(note, _verifier_key(key), tiles.subtree, int(time.time()))
+        cosigned = each.cosign(note, verifier_key(key), tiles.subtree, int(time.time()))
     _put(cosigned.encode(), output)
 
 
@@ -212,22 +201,10 @@ def cosigned(
     from storage.cosigned import keep
 
     tables = read(config)
-    log_key = _log_key(tables, key)
-    keys = [_verifier_key(text) for text in tables.evidence.witnesses]
-    for name, size in keep(tables.gateway.proofs_dir, file.read_bytes(), log_key, keys).items():
+    believed = log_key(tables, key)
+    keys = [verifier_key(text) for text in tables.evidence.witnesses]
+    for name, size in keep(tables.gateway.proofs_dir, file.read_bytes(), believed, keys).items():
         typer.echo(f"{name} has seen {size:,} records")
-
-
-def _log_key(tables: Tables, key: str) -> VerifierKey:
-    """The log's verifier key: the one given, else the one beside the key that signs."""
-    from storage.signing_key import public_path
-
-    if key:
-        return _verifier_key(key)
-    try:
-        return _verifier_key(str(public_path(signing_key_file(tables))))
-    except (ConfigError, KeyFileError) as error:
-        raise KeyFileError(f"{error}: or name the log's verifier key by --key KEY") from error
 
 
 def _signed(config: Path | None, proofs: Path | None, key: str, witnesses: list[str]) -> Proofs | None:
@@ -245,9 +222,9 @@ def _signed(config: Path | None, proofs: Path | None, key: str, witnesses: list[
     if tables is None:
         if not key:
             raise typer.BadParameter("name the key that the log signs with by --key KEY")
-        return Proofs(directory, _verifier_key(key), [_verifier_key(each) for each in witnesses])
+        return Proofs(directory, verifier_key(key), [verifier_key(each) for each in witnesses])
     keys = witnesses or list(tables.evidence.witnesses)
-    return Proofs(directory, _log_key(tables, key), [_verifier_key(each) for each in keys])
+    return Proofs(directory, log_key(tables, key), [verifier_key(each) for each in keys])
 
 
 def _anything_signed(directory: Path, *, asked: bool) -> bool:
@@ -261,14 +238,6 @@ def _anything_signed(directory: Path, *, asked: bool) -> bool:
     if asked or left:
         raise CorruptEvidence(directory / CHECKPOINTS_NAME, 0, "there is no checkpoint")
     return False
-
-
-def _verifier_key(text: str) -> VerifierKey:
-    """A key as it stands, or from the file of this name."""
-    from storage.note import VerifierKey
-    from storage.signing_key import read_verifier_key
-
-    return VerifierKey.parse(text) if text.count("+") >= 2 else read_verifier_key(Path(text))
 
 
 def _put(octets: bytes, output: Path | None) -> None:

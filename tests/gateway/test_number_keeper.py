@@ -23,8 +23,9 @@ from gateway.opt_out import OptOuts
 from gateway.portability import Portability
 from gateway.recovery import Fold
 from storage import records
+from storage.database import DatabaseError
 from storage.log import EvidenceLog
-from storage.register import OptedOut, PortedNumber, Register, RegisterError
+from storage.register import OptedOut, PortedNumber, Register
 from tests.gateway.world import PLAN, START_US, Loop, ScriptedLog
 
 LI, WANG, ZHAO = (letter * 16 for letter in (b"l", b"w", b"z"))
@@ -48,7 +49,7 @@ class Thread(ThreadPoolExecutor):
         future, call = self.jobs.popleft()
         try:
             future.set_result(call())
-        except RegisterError as error:
+        except DatabaseError as error:
             future.set_exception(error)
 
 
@@ -216,7 +217,7 @@ def test_the_register_of_another_log_is_refused(keeping: Keeping, path: Path) ->
     keeping.finish()
     keeping.keeper._register.close()
     other = Keeping(path, ScriptedLog([b""]))
-    with pytest.raises(RegisterError) as caught:
+    with pytest.raises(DatabaseError) as caught:
         other.keeper.load(START_US)
     assert str(caught.value) == (
         f"{path}: goes up to record 2 of a log that ends with 1: it belongs to another one: move it away"
@@ -310,7 +311,7 @@ class Locked:
 
     def __getattr__(self, name: str) -> Any:
         if self.held and name != "close":
-            raise RegisterError("numbers.db: database is locked: try again")
+            raise DatabaseError("numbers.db: database is locked: try again")
         return getattr(self._register, name)
 
 

@@ -50,7 +50,7 @@ def test_the_documented_reader_reads_a_log(
 def test_the_table_of_records_is_complete() -> None:
     rows = re.findall(r"^\| (\d+) \| (\w+) \| (time_us u.*?|\w+ u, time_us u.*?) \| ", DOCUMENT, re.MULTILINE)
     documented = {
-        name: (int(tag), re.findall(r"(\w+) (?:u|t|b|f|\[)", re.sub(r"\[\[.*\]\]", "[", fields)))
+        name: (int(tag), re.findall(r"(\w+) (?:u|t|b|f|\[)", re.sub(r"\[\[.*?\]\]", "[", fields)))
         for tag, name, fields in rows
     }
     ours = {

@@ -40,6 +40,8 @@ EXAMPLES: list[tuple[int, Record]] = [
     (22, records.Assembled(1, "hukou", [14, 13], 1)),
     (23, records.Ported(1, HASH, "unicom", "delivered by cucc", 0)),
     (24, records.OptedOut(1, HASH, "hukou", True, 14)),
+    (25, records.Configured(1, [("hukou", "document")], [("cmcc", "mobile"), ("cucc", "unicom")])),
+    (26, records.Noted(1, "complaint", 0, "opened", 1, "zhang", [("cause", "late")], HASH, b"sealed")),
 ]
 
 
@@ -53,7 +55,7 @@ def test_each_record_keeps_its_tag_and_round_trips(tag: int, example: Record) ->
 
 def test_every_record_has_an_example() -> None:
     assert {type(example) for _, example in EXAMPLES} == set(AnyRecord.__args__)
-    assert [tag for tag, _ in EXAMPLES] == list(range(1, 25))
+    assert [tag for tag, _ in EXAMPLES] == list(range(1, 27))
 
 
 GOLDEN = [
@@ -70,13 +72,15 @@ def test_octets_on_disk(record: Record, octets: str) -> None:
 
 FIELDS = {
     "Accepted": "time_us account session message carrier number_hash parts registered_delivery flags"
-    " expires_us content lane first cut_into",
-    "Assembled": "time_us account replies missing",
+    " expires_us content lane first cut_into network",
+    "Assembled": "time_us account replies missing repeats",
+    "Configured": "time_us accounts carriers",
     "Denied": "time_us account session command_status reason count number_hash content",
     "Dispatched": "time_us intents",
     "KeyOpened": "time_us day key_id",
     "LinkEvent": "time_us carrier link event detail",
     "Matched": "time_us receipt number how final",
+    "Noted": "time_us register entry event at_us who facts number_hash content",
     "OperatorAction": "time_us who action reason numbers",
     "OptedOut": "time_us number_hash account out reply",
     "Outcome": "number time_us message_state err source reason who",

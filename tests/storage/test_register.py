@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.register import OptedIn, OptedOut, PortedNumber, Register, RegisterError
+from storage.database import DatabaseError
+from storage.register import OptedIn, OptedOut, PortedNumber, Register
 
 A, B, C = (bytes([letter]) * 16 for letter in b"ABC")
 LIST = "import list.csv"
@@ -129,7 +130,7 @@ def test_a_register_made_again_from_the_evidence_keeps_a_newer_import(register: 
 def test_an_import_that_is_too_large_changes_nothing(path: Path, register: Register) -> None:
     register.import_ported([(A, "unicom", 1000), (B, "unicom", 0)], LIST, 10, 2)
     before = contents(register)
-    with pytest.raises(RegisterError) as caught:
+    with pytest.raises(DatabaseError) as caught:
         register.import_ported([(B, "mobile", 0), (C, "mobile", 0), (b"Z" * 16, "mobile", 0)], LIST, 1000, 2)
     assert str(caught.value) == (
         f"{path}: would hold 3 ported numbers, allowed are 2: import fewer; nothing was changed"
@@ -237,7 +238,7 @@ def test_what_is_no_register_is_refused_and_left_as_it_is(
 ) -> None:
     make(path)
     before = path.read_bytes() if path.is_file() else b""
-    with pytest.raises(RegisterError) as caught:
+    with pytest.raises(DatabaseError) as caught:
         Register.open(path)
     assert str(caught.value) == f"{path}: {error}"
     assert (path.read_bytes() if path.is_file() else b"") == before

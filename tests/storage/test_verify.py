@@ -16,6 +16,7 @@ from storage.records import (
     Dispatched,
     KeyOpened,
     Matched,
+    Noted,
     OperatorAction,
     Outcome,
     Receipt,
@@ -112,6 +113,10 @@ def test_a_whole_life_is_counted(tmp_path: Path) -> None:
     assert done == [(segment_path(tmp_path, 1).stat().st_size,) * 2]
 
 
+def noted(entry: int = 0) -> Noted:
+    return Noted(T, "complaint", entry, "closed" if entry else "opened", T, "zhang", [])
+
+
 # Records from index 1 on, and the faults.
 FAULTS: list[tuple[list[Record], list[tuple[int, str]]]] = [
     ([dispatched(2), accepted()], [(1, "a dispatch names 2, which does not stand before it")]),
@@ -186,6 +191,10 @@ FAULTS: list[tuple[list[Record], list[tuple[int, str]]]] = [
     (
         [accepted(), Outcome(1, T, 3, b"", "gateway", "expired", ""), Replaced(1, T, b"")],
         [(3, "1 is replaced after its final outcome")],
+    ),
+    (
+        [noted(), noted(1), noted(2)],
+        [(3, "a register names entry 2, which no record before it opened")],
     ),
     ([accepted(message=1)], [(1, "the message of a part names 1, which does not stand before it")]),
     ([accepted(parts=0)], [(1, "an accepted part counts 0 units")]),

@@ -1,0 +1,46 @@
+"""The cause of each failure in a statement, by the table of outcomes.
+
+The table is not the evidence's: an operator's rows change. So a statement names both files by their hashes,
+and is the same for everybody who has them.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from gateway.outcomes import Cause, OutcomeTable
+from protocol.smpp.codes import MessageState
+from storage.settlement.counts import CauseOf, Ending
+from storage.settlement.statement import Source
+
+
+def cause_by(table: OutcomeTable) -> CauseOf:
+    """What the table says of how a part ended that failed."""
+
+    def cause_of(carrier: str, network: str, ending: Ending) -> str:
+        match ending.kind:
+            case "refused":
+                return table.of_status(carrier, network, ending.status).cause
+            case "receipt":
+                return table.of_receipt(carrier, network, ending.stat, ending.err, ending.state).cause
+            case _:
+                return _OF_OUTCOMES.get(ending.state, Cause.GATEWAY)
+
+    return cause_of
+
+
+# Of those that the gateway or a person decided: anything but the end of the validity lies with the gateway.
+_OF_OUTCOMES: Final = {int(MessageState.EXPIRED): Cause.EXPIRED}
+
+
+def sources(operator_file: Path | None) -> tuple[Source, ...]:
+    """The files of the table, as a statement names them."""
+    shipped = resources.files("gateway.data").joinpath("status_codes.csv").read_bytes()
+    found = [Source(name="status codes", sha256=sha256(shipped).hexdigest())]
+    if operator_file is not None:
+        digest = sha256(operator_file.read_bytes()).hexdigest()
+        found.append(Source(name="status codes of the operator", sha256=digest))
+    return tuple(found)

@@ -1,0 +1,286 @@
+"""`jingxin statement …`: what a period costs, made, listed, checked and compared (结算清单)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import msgspec
+import typer
+
+from gateway.commands.evidence import OptionalConfig
+from gateway.commands.options import ConfigOption, JsonOption
+from gateway.commands.progress import progress_bar
+from gateway.commands.result import show as show_result
+from gateway.commands.verifier import KeyOption, log_key, verifier_key
+from gateway.config import Tables, read, signing_key_file
+from gateway.config_table import is_credential
+
+if TYPE_CHECKING:
+    from storage.settlement.contract import Contract
+    from storage.settlement.counts import CauseOf
+    from storage.settlement.issue import Issued, Render
+    from storage.settlement.statement import Source, Statement
+
+app = typer.Typer(no_args_is_help=True, help="Statements of what there is to pay (结算清单).")
+
+PeriodOption = Annotated[
+    str,
+    typer.Option(
+        "--period",
+        metavar="PERIOD",
+        help="6 (the sixth period), 2026-06 (the period with this month), or 2026-06..2026-11.",
+    ),
+]
+StatementArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR", exists=True, file_okay=False, help="A version, such as …/2026-06..2026-11/v1."
+    ),
+]
+
+_VERSION: Final = re.compile(r"v([1-9][0-9]{0,5})")
+
+
+class Inputs(NamedTuple):
+    """What a statement follows from besides the evidence."""
+
+    contract: Contract
+    causes: tuple[Source, ...]
+    cause_of: CauseOf
+
+
+@app.command()
+def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -> None:
+    """Makes the statement of a period: JSON, XLSX and PDF, signed, in a directory of its own.
+
+    The ledger has to be up to date; where the evidence has not gone beyond the period and the time for late
+    receipts, the statement is marked as not final. A version is never overwritten: other figures make a new
+    one.
+    """
+    from storage.ledger.ledger import LEDGER_NAME, read_ledger
+    from storage.note import LOG
+    from storage.reader import LogReader
+    from storage.settlement.calendar import parse_period
+    from storage.settlement.issue import STATEMENTS_NAME, StatementError, issue, tied_checkpoint
+    from storage.settlement.statement import cut_of, make_statement
+    from storage.signing_key import read_signing_key
+
+    tables = read(config)
+    gateway = tables.gateway
+    inputs = inputs_of(tables, None, None)
+    span = parse_period(period, inputs.contract.settlement)
+    key_file = signing_key_file(tables)
+    signer = read_signing_key(key_file, LOG, guarded=is_credential(key_file))
+    before_us = cut_of(inputs.contract, span, 0).before_us
+    with LogReader(gateway.evidence_dir) as reader:
+        checkpoint, final = tied_checkpoint(gateway.proofs_dir, reader, signer.verifier, before_us)
+        with closing(read_ledger(gateway.state_dir / LEDGER_NAME)) as ledger:
+            (applied,) = ledger.execute("SELECT applied_index FROM progress").fetchone()
+            if applied < checkpoint.size:
+                raise StatementError(
+                    f"the ledger has {applied:,} records of the {checkpoint.size:,} that the statement is to"
+                    " rest on: let `jingxin ledger` catch up, then try again"
+                )
+            statement = make_statement(
+                ledger,
+                inputs.contract,
+                span,
+                checkpoint,
+                reader.identity,
+                final=final,
+                causes=inputs.causes,
+                cause_of=inputs.cause_of,
+            )
+    render = _renderer(statement, tables.settlement.font_file)
+    issued, is_new = issue(gateway.state_dir / STATEMENTS_NAME, statement, signer, render)
+    show_result({**_facts(statement), **_place(issued), "new_version": is_new}, as_json=json)
+    if not final:
+        typer.echo(
+            "jingxin: not final: the evidence has not gone beyond the time up to which receipts count"
+            f" ({statement.evidence.known_before})",
+            err=True,
+        )
+
+
+@app.command(name="list")
+def list_(config: ConfigOption, json: JsonOption = False) -> None:
+    """Lists what was made, with its figures."""
+    from storage.settlement.issue import STATEMENTS_NAME, versions
+    from storage.settlement.statement import Statement
+
+    directory = read(config).gateway.state_dir / STATEMENTS_NAME
+    found = []
+    for path in sorted(directory.glob("*..*")):
+        for issued in versions(directory, path.name):
+            statement = Statement.decode(issued.statement)
+            found.append(
+                {
+                    "period": path.name,
+                    "version": issued.version,
+                    "final": statement.final,
+                    "amount_yuan": yuan(statement.amount),
+                    "reduction_yuan": yuan(statement.reduction),
+                    "due_yuan": yuan(statement.due),
+                    "sha256": issued.digest.hex(),
+                }
+            )
+    show_result({"statements": found}, as_json=json)
+
+
+@app.command()
+def verify(
+    statement: StatementArgument,
+    config: OptionalConfig = None,
+    evidence: Annotated[Path | None, typer.Option("--evidence", metavar="DIR", help="Segments.")] = None,
+    proofs: Annotated[Path | None, typer.Option("--proofs", metavar="DIR", help="Checkpoints.")] = None,
+    key: KeyOption = "",
+    contract: Annotated[
+        Path | None,
+        typer.Option("--contract", metavar="FILE", help="The contract; without it the shipped one."),
+    ] = None,
+    codes: Annotated[
+        Path | None,
+        typer.Option("--codes", metavar="FILE", help="The operator's status codes, if there are."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Checks the evidence, makes the statement again from its raw records, and compares; exits 1 where they
+    differ.
+
+    With a configuration, or, for the other party, with the files and the key alone.
+    """
+    from storage.settlement.check import check_statement
+    from storage.verify_tree import Proofs
+
+    tables = None if config is None else read(config)
+    if tables is None and (evidence is None or proofs is None or not key):
+        raise typer.BadParameter(
+            "name the configuration with -c FILE, or --evidence DIR --proofs DIR --key KEY"
+        )
+    believed = verifier_key(key) if key or tables is None else log_key(tables, "")
+    inputs = inputs_of(tables, contract, codes)
+    checked = Proofs(_given(proofs, tables, "proofs_dir"), believed)
+    issued = _read_issued(statement)
+    with progress_bar("verifying") as progress:
+        report, findings = check_statement(
+            issued,
+            _given(evidence, tables, "evidence_dir"),
+            checked,
+            inputs.contract,
+            inputs.causes,
+            inputs.cause_of,
+            progress,
+        )
+    agrees = report.sound and not findings
+    facts: dict[str, Any] = {
+        "agrees": agrees,
+        "evidence_sound": report.sound,
+        "records": report.records,
+        "sha256": issued.digest.hex(),
+    }
+    if findings:
+        facts["differences"] = [msgspec.structs.asdict(each) for each in findings]
+    show_result(facts, as_json=json)
+    if not report.sound:
+        typer.echo("jingxin: the evidence is not sound: `jingxin evidence verify` says where", err=True)
+    if not agrees:
+        raise typer.Exit(1)
+
+
+@app.command()
+def diff(one: StatementArgument, other: StatementArgument, json: JsonOption = False) -> None:
+    """Says in what two versions differ: their figures, the terms, what they rest on."""
+    from storage.settlement.check import differences
+    from storage.settlement.statement import Statement
+
+    before, after = (Statement.decode(_read_issued(each).statement) for each in (one, other))
+    found = [
+        {"where": each.path, "one": each.stated, "other": each.computed}
+        for each in differences(before, after)
+    ]
+    show_result({"differences": found}, as_json=json)
+
+
+@app.command()
+def contract() -> None:
+    """Prints the contract that ships, to be put into a file of one's own and changed there."""
+    from storage.settlement.contract import shipped_text
+
+    typer.echo(shipped_text(), nl=False)
+
+
+def inputs_of(tables: Tables | None, contract_file: Path | None, codes: Path | None) -> Inputs:
+    """The contract and the table of codes: those named, else those of the configuration, else the shipped."""
+    from gateway.causes import cause_by, sources
+    from gateway.outcomes import OutcomeTable
+    from storage.settlement.contract import read_contract, shipped_contract
+
+    if tables is not None:
+        contract_file = contract_file or tables.settlement.contract_file
+        codes = codes or tables.outcomes.file
+    agreed = shipped_contract() if contract_file is None else read_contract(contract_file)
+    return Inputs(agreed, sources(codes), cause_by(OutcomeTable.load(codes)))
+
+
+def yuan(amount: int) -> str:
+    """An amount in 0.0001 yuan, as people write it."""
+    return f"{amount // 10_000:,}.{amount % 10_000:04d}"
+
+
+def _given(path: Path | None, tables: Tables | None, name: str) -> Path:
+    if path is not None:
+        return path
+    assert tables is not None, "the options were checked"
+    found: Path = getattr(tables.gateway, name)
+    return found
+
+
+def _read_issued(directory: Path) -> Issued:
+    from storage.settlement.issue import StatementError, read_version
+
+    match = _VERSION.fullmatch(directory.resolve().name)
+    if match is None:
+        raise StatementError(f"{directory}: no version of a statement: its directory is called v1, v2 …")
+    return read_version(directory, int(match[1]))
+
+
+def _renderer(statement: Statement, font: Path | None) -> Render:
+    from storage.settlement.printed import printed
+    from storage.settlement.workbook import workbook
+
+    def render(version: int, digest: str) -> Mapping[str, bytes]:
+        return {
+            "statement.xlsx": workbook(statement, version, digest),
+            "statement.pdf": printed(statement, version, digest, font),
+        }
+
+    return render
+
+
+def _facts(statement: Statement) -> dict[str, Any]:
+    return {
+        "period": f"{statement.first_month}..{statement.last_month}",
+        "final": statement.final,
+        "records": statement.evidence.records,
+        "accepted": statement.total.accepted,
+        "delivered": statement.total.delivered,
+        "billable": statement.total.billable,
+        "counted_on": statement.count_on,
+        "success_rate": next(
+            rate.rate or "-"
+            for service in statement.service
+            for rate in service.rates
+            if rate.name == service.contractual
+        ),
+        "amount_yuan": yuan(statement.amount),
+        "reduction_yuan": yuan(statement.reduction),
+        "due_yuan": yuan(statement.due),
+    }
+
+
+def _place(issued: Issued) -> dict[str, Any]:
+    return {"version": issued.version, "sha256": issued.digest.hex(), "directory": str(issued.directory)}

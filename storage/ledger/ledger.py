@@ -1,0 +1,232 @@
+"""The ledger as a whole: opened, brought up to the evidence, made anew, dumped.
+
+Each batch of records is one transaction, and the index it goes up to stands in it: whenever the process is
+killed, the file holds all of the records up to that index, once, and none behind it. So the file is synced
+only now and then (synchronous=NORMAL): what a power cut takes is made again from the evidence.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from protocol.smpp.times import SHANGHAI
+from storage.database import DatabaseError, one_line, open_database, open_to_read, transaction
+from storage.durable import DISK
+from storage.errors import CorruptEvidence, LogInUse
+from storage.ledger.projection import Projection
+from storage.ledger.schema import KIND
+from storage.lock import lock_file
+from storage.reader import LogReader
+from storage.records import decode
+from storage.segment import Frame
+
+LEDGER_NAME: Final = "ledger.db"
+LOCK_NAME: Final = "ledger.lock"
+
+# Records of one transaction: a second of work or less, and some 30 MB of rows in memory.
+BATCH_RECORDS: Final = 20_000
+
+# Pages in memory, in KiB: the index of a month's numbers, 1.7 million of 30 octets, stays there.
+_CACHE_KIB: Final = 131_072
+
+# Of the file beside the database; beyond it the pages are written back.
+_WAL_PAGES: Final = 16_384
+
+
+class Ledger:
+    """An open ledger that takes in records. One process at a time; `ledger.lock` beside it sees to it."""
+
+    def __init__(self, path: Path, evidence: Path, connection: sqlite3.Connection, lock: int) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = lock
+        self._reader = LogReader(evidence)
+        self._projection = Projection(connection)
+        self.applied_index, self._identity = _progress(connection)
+
+    @classmethod
+    def open(cls, path: Path, evidence: Path, *, synchronous: str = "NORMAL") -> Self:
+        """Raises DatabaseError, LogInUse, and CorruptEvidence where the evidence is another than the ledger's
+        or shorter."""
+        lock = _locked(path)
+        try:
+            connection = open_database(path, KIND, synchronous=synchronous)
+        except BaseException:
+            os.close(lock)
+            raise
+        with one_line(path, KIND):
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+            ledger = cls(path, evidence, connection, lock)
+        try:
+            ledger._check_evidence()
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    def close(self) -> None:
+        self._reader.close()
+        self._connection.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def behind(self) -> int:
+        """Durable records that are not in the ledger yet."""
+        return self._reader.next_index - 1 - self.applied_index
+
+    def step(self, stop_index: int | None = None) -> bool:
+        """Take in what is durable, BATCH_RECORDS or a little more at most; whether there was anything.
+
+        Only whole batches of the log are taken. stop_index: exclusive, for all that the log goes on.
+        Raises CorruptEvidence, DatabaseError.
+        """
+        stop = self._reader.next_index if stop_index is None else stop_index
+        begin = max(self.applied_index + 1, self._reader.first_index)
+        if begin >= stop:
+            return False
+        applied = self.applied_index
+        for frame in self._reader.frames(begin, stop):
+            applied = self._take(frame, begin, stop)
+            if applied - begin >= BATCH_RECORDS:
+                break
+        with one_line(self.path, KIND), transaction(self._connection):
+            self._projection.flush()
+            self._connection.execute(
+                "UPDATE progress SET applied_index = ?, identity = ?, month = ?",
+                (applied, self._identity or self._reader.identity, self._projection.months[-1].name),
+            )
+        self._identity = self._identity or self._reader.identity
+        self.applied_index = applied
+        return True
+
+    def settle(self) -> None:
+        """Everything into the one file, and that on disk."""
+        with one_line(self.path, KIND):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            DISK.sync_data(self.path, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _take(self, frame: Frame, begin: int, stop: int) -> int:
+        """Returns the index of the last record that was taken."""
+        try:
+            records = [decode(octets) for octets in frame.records()]
+        except (ValueError, msgspec.DecodeError) as failure:
+            raise CorruptEvidence(
+                self._reader.directory, frame.offset, f"records {frame.first_index} on: {failure}"
+            ) from failure
+        first = max(begin, frame.first_index)
+        end = min(stop, frame.first_index + frame.count)
+        wanted = records[first - frame.first_index : end - frame.first_index]
+        with one_line(self.path, KIND):  # rows are read back
+            self._projection.apply(first, _month_of(frame.time_us // 3_600_000_000), wanted)
+        return end - 1
+
+    def _check_evidence(self) -> None:
+        if self._identity and self._identity != self._reader.identity:
+            raise DatabaseError(f"{self.path}: the ledger of another log: {KIND.remedy}")
+        if self.behind < 0:
+            raise DatabaseError(
+                f"{self.path}: it has {self.applied_index} records, and the evidence ends with"
+                f" {self._reader.next_index - 1}: restore the segments from a copy, or {KIND.remedy}"
+            )
+
+
+def rebuild(path: Path, evidence: Path, progress: Callable[[int, int], None] | None = None) -> int:
+    """Make the ledger from nothing, beside the old one, and put it in its place; returns its last record.
+
+    progress(records done, records in all). Until it is whole the old ledger stays as it was; then that is
+    removed first, since what stands beside it (-wal) must never meet the new one. Raises DatabaseError,
+    LogInUse, CorruptEvidence, DurabilityLost.
+    """
+    fresh = path.with_suffix(".new")
+    lock = _locked(path)
+    try:
+        _remove(fresh)
+        with Ledger.open(fresh, evidence, synchronous="OFF") as ledger:
+            total = ledger.behind
+            while ledger.step(total + 1):
+                if progress is not None:
+                    progress(ledger.applied_index, total)
+            ledger.settle()
+        _remove(path)
+        DISK.rename(fresh, path)
+        DISK.sync_directory(path.parent)
+        _remove(fresh)
+        return ledger.applied_index
+    finally:
+        os.close(lock)
+
+
+def dump(connection: sqlite3.Connection) -> Iterator[bytes]:
+    """Every row of every table as a line of JSON, in one order: equal for equal ledgers, whatever their files
+    look like."""
+    names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+    for (name,) in names:
+        columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
+        keys = ", ".join(column[1] for column in sorted(columns, key=lambda each: each[5]) if column[5])
+        for row in connection.execute(f"SELECT * FROM {name} ORDER BY {keys}"):
+            plain = [value.hex() if isinstance(value, bytes) else value for value in row]
+            yield msgspec.json.encode([name, *plain]) + b"\n"
+
+
+def read_ledger(path: Path) -> sqlite3.Connection:
+    """The ledger, to ask it. Raises DatabaseError."""
+    connection = open_to_read(path, KIND)
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return connection
+
+
+def applied_index(path: Path) -> int:
+    """How far a ledger goes; 0 where there is none that can be read."""
+    try:
+        connection = open_to_read(path, KIND)
+    except DatabaseError:
+        return 0
+    try:
+        with one_line(path, KIND):
+            return _progress(connection)[0]
+    except DatabaseError:
+        return 0
+    finally:
+        connection.close()
+
+
+def _progress(connection: sqlite3.Connection) -> tuple[int, bytes]:
+    index, identity = connection.execute("SELECT applied_index, identity FROM progress").fetchone()
+    return index, identity
+
+
+def _locked(path: Path) -> int:
+    try:
+        return lock_file(path.with_name(LOCK_NAME if path.name == LEDGER_NAME else f"{path.name}.lock"))
+    except BlockingIOError:
+        raise LogInUse(f"{path}: another process writes to the ledger") from None
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", ".lock"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=16)
+def _month_of(hour: int) -> str:
+    """The month in Asia/Shanghai, which is whole hours from UTC, of an hour since the epoch."""
+    return f"{datetime.fromtimestamp(hour * 3600, UTC).astimezone(SHANGHAI):%Y-%m}"

@@ -1,0 +1,5 @@
+"""Settlement: what the evidence comes to in money under the contract, so that both parties compute the same.
+
+Read in this order: terms, calendar, contract. Money is whole numbers of 0.0001 yuan, never a float; days and
+months are those of Asia/Shanghai.
+"""

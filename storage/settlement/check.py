@@ -1,0 +1,169 @@
+"""Checking a statement from the raw records, by anybody who has the files and the public key.
+
+Nothing of the gateway's is believed: the records are checked up to their signed root, a ledger is made from
+them in a directory of its own, and the statement that follows from it must be the same, octet by octet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import msgspec
+
+from storage.checkpoint import Checkpoint
+from storage.checkpoints import signed
+from storage.history import VerifyReport
+from storage.keys import Keyring
+from storage.ledger.ledger import Ledger, read_ledger
+from storage.note import from_base64
+from storage.reader import LogReader
+from storage.settlement.calendar import Period, WrongPeriod, parse_period
+from storage.settlement.contract import Contract
+from storage.settlement.counts import CauseOf
+from storage.settlement.issue import Issued, StatementError, check_note, tied_checkpoint
+from storage.settlement.statement import Source, Statement, cut_of, make_statement
+from storage.verify import verify
+from storage.verify_tree import Proofs
+
+_DIFFERENCES_MAX: Final = 200  # a screen or two: whoever has more has another statement
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One value that the records do not bear out. path: where it stands, such as `lines[3].figures.sent`."""
+
+    path: str
+    stated: str
+    computed: str
+
+
+def check_statement(
+    issued: Issued,
+    evidence: Path,
+    proofs: Proofs,
+    contract: Contract,
+    causes: Sequence[Source],
+    cause_of: CauseOf,
+    progress: Callable[[int, int], None] | None = None,
+    keyring: Keyring | None = None,
+) -> tuple[VerifyReport, list[Finding]]:
+    """What the check of the evidence found, and the values of the statement that do not follow from it.
+
+    Raises StatementError for a statement that was altered, is signed by somebody else, or is tied to no
+    checkpoint of this log; the differences then do not matter.
+    """
+    try:
+        statement = Statement.decode(issued.statement)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise StatementError(f"{issued.directory}: not as a statement is written: {error}") from error
+    check_note(issued, statement, proofs.log_key)
+    checkpoint = _checkpoint_of(statement, proofs)
+    report = verify(evidence, progress, keyring=keyring, proofs=proofs)
+    if not report.sound:
+        return report, []
+    period = _period_of(statement, contract)
+    cut = cut_of(contract, period, checkpoint.size)
+    with LogReader(evidence) as reader:
+        tied, final = tied_checkpoint(proofs.directory, reader, proofs.log_key, cut.before_us)
+        if statement.final and tied != checkpoint:
+            raise StatementError(
+                f"{issued.directory}: final, and tied to {checkpoint.size} records instead of {tied.size}"
+            )
+        identity = reader.identity
+    with TemporaryDirectory(prefix="jingxin-statement-") as directory:
+        path = Path(directory) / "ledger.db"
+        with Ledger.open(path, evidence, synchronous="OFF") as ledger:
+            while ledger.step(checkpoint.size + 1):
+                pass
+        connection = read_ledger(path)
+        try:
+            computed = make_statement(
+                connection,
+                contract,
+                period,
+                checkpoint,
+                identity,
+                final=final and tied == checkpoint,
+                causes=causes,
+                cause_of=cause_of,
+            )
+        finally:
+            connection.close()
+    return report, differences(statement, computed)
+
+
+def _checkpoint_of(statement: Statement, proofs: Proofs) -> Checkpoint:
+    """The checkpoint that the statement names, if the log has signed it."""
+    named = statement.evidence
+    try:
+        checkpoint = Checkpoint(named.log, named.records, from_base64(named.root))
+    except ValueError as error:
+        raise StatementError(f"the root of the statement {error}") from error
+    text = checkpoint.text()
+    for entry in signed(proofs.days, proofs.log_key.name):
+        if entry.note.text == text and entry.note.signed_by((proofs.log_key,)):
+            return checkpoint
+    raise StatementError(
+        f"{proofs.directory}: no checkpoint of {named.records} records with the statement's root was signed"
+    )
+
+
+def _period_of(statement: Statement, contract: Contract) -> Period:
+    try:
+        return parse_period(f"{statement.first_month}..{statement.last_month}", contract.settlement)
+    except WrongPeriod as error:
+        raise StatementError(f"the statement is of no period: {error}") from error
+
+
+def differences(stated: Statement, computed: Statement) -> list[Finding]:
+    """Where two statements differ, at most _DIFFERENCES_MAX places."""
+    found: list[Finding] = []
+    _compare("", msgspec.to_builtins(stated), msgspec.to_builtins(computed), found)
+    return found
+
+
+def _compare(path: str, stated: Any, computed: Any, found: list[Finding]) -> None:
+    if stated == computed or len(found) >= _DIFFERENCES_MAX:
+        return
+    if isinstance(stated, dict) and isinstance(computed, dict):
+        for key in sorted(stated.keys() | computed.keys()):
+            _compare(f"{path}.{key}".lstrip("."), stated.get(key), computed.get(key), found)
+    elif isinstance(stated, list) and isinstance(computed, list):
+        keyed_stated, keyed_computed = _keyed(stated), _keyed(computed)
+        for key in [*keyed_stated, *(key for key in keyed_computed if key not in keyed_stated)]:
+            _compare(f"{path}[{key}]", keyed_stated.get(key), keyed_computed.get(key), found)
+    else:
+        found.append(Finding(path, _shown(stated), _shown(computed)))
+
+
+# What tells the elements of a list apart: lines by whose units they are, terms by their key.
+_NAMES: Final = (
+    "month",
+    "direction",
+    "carrier",
+    "account",
+    "category",
+    "key",
+    "name",
+    "count_on",
+    "first_month",
+)
+
+
+def _keyed(elements: list[Any]) -> dict[str, Any]:
+    keyed = {}
+    for place, element in enumerate(elements):
+        named = (
+            [str(element[name]) for name in _NAMES if name in element] if isinstance(element, dict) else []
+        )
+        key = " ".join(name or "-" for name in named) or str(place)
+        keyed[key if key not in keyed else f"{key} {place}"] = element
+    return keyed
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

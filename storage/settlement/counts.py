@@ -1,0 +1,368 @@
+"""What there was to pay for: the messages of a span of time, counted from the ledger as it was at a moment.
+
+A message belongs to the span in which the gateway accepted it, a reply to that in which it came. What became
+of a message is judged by a *cut*: only records up to an index count, and only what was known before a time.
+So the figures do not change any more once the evidence has gone past the cut, and everybody who has the
+records up to that index counts the same.
+
+Every unit ends in exactly one of these:
+
+    delivered   a receipt says so
+    failed      refused for good, reported as failed, or its validity ended; by cause
+    unknown     the carrier took it, and no outcome is known
+    uncertain   it was sent, no answer came, and no outcome is known
+    waiting     it has not left, or was refused and waits to be tried again
+    cancelled   the application took it back
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final, Literal, NamedTuple
+
+from storage.ledger.schema import table
+from storage.settlement.calendar import Month
+from storage.settlement.terms import Unit
+
+Direction = Literal["mt", "mo"]
+CarrierBasis = Literal["reported", "prefix"]
+
+# SMPP 3.4 §5.2.28
+_DELIVERED: Final = 2
+_DELETED: Final = 4
+_UNKNOWN: Final = 7
+
+# The state of a text from those of its parts: the first of these that one of them is in.
+_STANDING: Final = ("failed", "uncertain", "unknown", "waiting", "cancelled", "delivered")
+
+
+class Cut(NamedTuple):
+    """Where knowledge ends: with the record of this index, and before this time."""
+
+    last: int
+    before_us: int
+
+
+class Line(NamedTuple):
+    """Whose units these are. network: "" where none is known, as of a submission that was refused."""
+
+    month: str
+    direction: Direction
+    network: str
+    account: str
+    category: str
+
+
+class Ending(NamedTuple):
+    """How a part ended, by the record that says so: "receipt", "refused" or "outcome" (kind), with what of
+    the rest that record has. reason: in the words of the record."""
+
+    kind: str
+    state: int
+    status: int
+    stat: bytes
+    err: bytes
+    source: str
+    reason: str
+
+
+# The cause of a failure, by carrier account, its network and the ending: a class of the table of outcomes.
+CauseOf = Callable[[str, str, Ending], str]
+
+
+class Count:
+    """Units of one line, and beside them what is no unit: submissions that were refused, receipts that came
+    again."""
+
+    __slots__ = (
+        "accepted",
+        "cancelled",
+        "delivered",
+        "denied",
+        "duplicates",
+        "failed",
+        "sent",
+        "uncertain",
+        "unknown",
+        "waiting",
+    )
+
+    def __init__(self) -> None:
+        self.denied = 0  # submissions, each of which counts one
+        self.accepted = 0
+        self.sent = 0  # of these the carrier took so many
+        self.delivered = 0
+        self.failed: Counter[str] = Counter()  # by cause
+        self.unknown = 0
+        self.uncertain = 0
+        self.waiting = 0
+        self.cancelled = 0
+        self.duplicates = 0  # receipts of parts that had ended; of replies, parts that came again
+
+    def add(self, state: str, cause: str, sent: bool, units: int) -> None:
+        self.accepted += units
+        if sent:
+            self.sent += units
+        if state == "failed":
+            self.failed[cause] += units
+        else:
+            setattr(self, state, getattr(self, state) + units)
+
+
+Counts = dict[Line, Count]
+
+
+class _Part(NamedTuple):
+    """What is known of a part at the cut."""
+
+    number: int
+    first: int
+    accepted_us: int
+    account: str
+    category: str
+    network: str
+    units: int
+    state: str
+    cause: str
+    sent: bool
+
+
+def count(
+    connection: sqlite3.Connection,
+    start_us: int,
+    end_us: int,
+    cut: Cut,
+    unit: Unit,
+    basis: CarrierBasis,
+    cause_of: CauseOf,
+) -> Counts:
+    """What was accepted, refused and received from start_us (inclusive) to end_us (exclusive), by line.
+
+    Memory: some KB a line; 10 million messages take half a minute, those without an outcome longer.
+    """
+    return _Counting(connection, cut, unit, basis, cause_of).run(start_us, end_us)
+
+
+class _Counting:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        cut: Cut,
+        unit: Unit,
+        basis: CarrierBasis,
+        cause_of: CauseOf,
+    ) -> None:
+        self._connection = connection
+        self._cut = cut
+        self._unit = unit
+        self._network = "network" if basis == "reported" else "prefix"
+        self._by_prefix = basis == "prefix"
+        self._cause_of = cause_of
+        self._endings = {row[0]: Ending(*row[1:]) for row in connection.execute("SELECT * FROM outcome")}
+        self._networks = dict(
+            connection.execute(
+                "SELECT name, value FROM configured WHERE what = 'carrier' AND idx <= ? ORDER BY idx",
+                (cut.last,),
+            ).fetchall()
+        )
+        self._counts: Counts = defaultdict(Count)
+
+    def run(self, start_us: int, end_us: int) -> Counts:
+        months = self._connection.execute(
+            "SELECT name, first_index, oldest_us, newest_us FROM month ORDER BY first_index"
+        ).fetchall()
+        for name, first_index, oldest_us, newest_us in months:
+            if first_index > self._cut.last:
+                break
+            for month, begin_us, stop_us in _pieces(start_us, end_us):
+                span = (begin_us, stop_us, self._cut.last)
+                if oldest_us < stop_us and newest_us >= begin_us:
+                    self._add_ended(name, month, span)
+                    self._add_parts(name, month, span)
+                self._add_denials(name, month, span)
+                self._add_replies(name, month, span)
+        for name, *_ in months:
+            self._add_duplicates(name, start_us, end_us)
+        return dict(self._counts)
+
+    # -- messages -------------------------------------------------------------------------------------------
+
+    # What is counted in groups: a part whose end the cut knows, of the units it was accepted with, and which
+    # is a message by itself where messages are counted.
+    def _plain(self) -> tuple[str, tuple[int, int]]:
+        condition = "ended != 0 AND ended <= ? AND ended_us < ? AND replaced = 0"
+        if self._unit == "message":
+            condition += " AND cut_into = 1"
+        return condition, self._cut
+
+    def _add_ended(self, name: str, month: str, span: tuple[int, int, int]) -> None:
+        condition, bounds = self._plain()
+        units = "sum(units)" if self._unit == "part" else "count(*)"
+        rows = self._connection.execute(
+            f"""SELECT account, category, {self._network}, carrier, network, outcome,
+                sent != 0 AND sent <= ? AND sent_us < ?, {units}
+            FROM {table("part", name)}
+            WHERE accepted_us >= ? AND accepted_us < ? AND number <= ? AND {condition}
+            GROUP BY 1, 2, 3, 4, 5, 6, 7""",
+            (*self._cut, *span, *bounds),
+        )
+        for account, category, shown, carrier, network, outcome, sent, total in rows:
+            state, cause = self._judge(carrier, network, outcome)
+            line = Line(month, "mt", shown, account, category)
+            self._counts[line].add(state, cause, sent, total)
+
+    def _add_parts(self, name: str, month: str, span: tuple[int, int, int]) -> None:
+        """Those that are judged one by one."""
+        parts = self._single(name, span)
+        if self._unit == "message":
+            parts = _messages(parts)
+        for part in parts:
+            line = Line(month, "mt", part.network, part.account, part.category)
+            self._counts[line].add(part.state, part.cause, part.sent, part.units)
+
+    def _single(self, name: str, span: tuple[int, int, int]) -> Iterator[_Part]:
+        condition, bounds = self._plain()
+        where = f"accepted_us >= ? AND accepted_us < ? AND number <= ? AND NOT ({condition})"
+        rows = self._connection.execute(_tried_parts(name, where), (*span, *bounds))
+        for _, group in groupby(rows, itemgetter(0)):
+            yield self._as_of(list(group))
+
+    def _as_of(self, rows: list[tuple[Any, ...]]) -> _Part:
+        """A part with a row for each of its attempts; without any, one row has None in their place."""
+        number, first, accepted_us, account, category, prefix, units, replaced = rows[0][:8]
+        routed, carrier, network, sent, sent_us, ended, ended_us, outcome = rows[0][8:16]
+        if replaced:
+            units = self._units_of(number, units)
+        if self._unit == "message":
+            units = 1
+        taken = self._knows(sent, sent_us)
+        if self._knows(ended, ended_us):
+            state, cause = self._judge(carrier, network, outcome)
+        else:
+            carrier, in_doubt = routed, False
+            for row in rows:
+                dispatched, dispatched_us, carrier_tried, answered, answered_us = row[16:21]
+                if not dispatched or not self._knows(dispatched, dispatched_us):
+                    continue
+                if self._knows(*row[21:23]):
+                    continue  # it was withdrawn: it certainly did not leave
+                carrier = carrier_tried
+                in_doubt = in_doubt or not self._knows(answered, answered_us)
+            network = self._networks.get(carrier, "")
+            state, cause = "unknown" if taken else "uncertain" if in_doubt else "waiting", ""
+        shown = prefix if self._by_prefix else network
+        return _Part(number, first, accepted_us, account, category, shown, units, state, cause, taken)
+
+    def _units_of(self, number: int, units: int) -> int:
+        """Of a part whose text was replaced."""
+        for (name,) in self._connection.execute("SELECT name FROM month ORDER BY name").fetchall():
+            for idx, time_us, replaced in self._connection.execute(
+                f"SELECT idx, time_us, units FROM {table('replacement', name)} WHERE number = ? ORDER BY idx",
+                (number,),
+            ).fetchall():
+                if self._knows(idx, time_us):
+                    units = replaced
+        return units
+
+    def _knows(self, index: int, time_us: int) -> bool:
+        return 0 < index <= self._cut.last and time_us < self._cut.before_us
+
+    def _judge(self, carrier: str, network: str, outcome: int) -> tuple[str, str]:
+        """State and cause of what has ended."""
+        ending = self._endings[outcome]
+        if ending.kind != "refused":
+            if ending.state == _DELIVERED:
+                return "delivered", ""
+            if ending.state == _UNKNOWN:
+                return "unknown", ""
+            if ending.kind == "outcome" and ending.state == _DELETED and ending.source == "application":
+                return "cancelled", ""
+        return "failed", self._cause_of(carrier, network, ending)
+
+    def _add_duplicates(self, name: str, start_us: int, end_us: int) -> None:
+        """Receipts that came after the end of their part, in the line of that part."""
+        rows = self._connection.execute(
+            f"""SELECT number FROM {table("receipt", name)}
+            WHERE repeats = 1 AND idx <= ? AND time_us < ? AND matched <= ? AND matched_us < ?""",
+            (*self._cut, *self._cut),
+        ).fetchall()
+        for (number,) in rows:
+            part = self._find(number)
+            if part is not None and start_us <= part.accepted_us < end_us:
+                month = str(Month.of(part.accepted_us))
+                line = Line(month, "mt", part.network, part.account, part.category)
+                self._counts[line].duplicates += 1
+
+    def _find(self, number: int) -> _Part | None:
+        """One part, wherever it stands."""
+        found = self._connection.execute(
+            "SELECT name FROM month WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1", (number,)
+        ).fetchone()
+        if found is None:
+            return None
+        rows = self._connection.execute(_tried_parts(found[0], "number = ?"), (number,)).fetchall()
+        return self._as_of(rows) if rows else None
+
+    # -- what is no message ---------------------------------------------------------------------------------
+
+    def _add_denials(self, name: str, month: str, span: tuple[int, int, int]) -> None:
+        rows = self._connection.execute(
+            f"""SELECT account, category, sum(count) FROM {table("denial", name)}
+            WHERE time_us >= ? AND time_us < ? AND idx <= ? GROUP BY 1, 2""",
+            span,
+        )
+        for account, category, denied in rows:
+            self._counts[Line(month, "mt", "", account, category)].denied += denied
+
+    def _add_replies(self, name: str, month: str, span: tuple[int, int, int]) -> None:
+        """Each part that came is a unit, but for those that came again; or each text, as far as its parts
+        are known to be one."""
+        known = "assembled != 0 AND assembled <= ?"
+        again = f"repeats = 1 AND {known}"
+        counted = f"NOT ({again})"
+        indexes = 1
+        if self._unit == "message":
+            counted += f" AND (leads = 1 OR NOT ({known}))"
+            indexes = 2
+        for condition, marks in ((counted, indexes), (again, 1)):
+            rows = self._connection.execute(
+                f"""SELECT account, category, network, count(*) FROM {table("reply", name)}
+                WHERE time_us >= ? AND time_us < ? AND idx <= ? AND {condition} GROUP BY 1, 2, 3""",
+                (*span, *([self._cut.last] * marks)),
+            )
+            for account, category, network, units in rows:
+                count = self._counts[Line(month, "mo", network, account, category)]
+                if condition == again:
+                    count.duplicates += units
+                else:
+                    count.add("delivered", "", True, units)
+
+
+def _tried_parts(month: str, where: str) -> str:
+    """The query for parts with a row for each attempt."""
+    return f"""SELECT number, first, accepted_us, account, category, prefix, units, replaced, routed,
+            part.carrier, network, sent, sent_us, ended, ended_us, outcome,
+            dispatched, dispatched_us, attempt.carrier, answered, answered_us, withdrawn, withdrawn_us
+        FROM {table("part", month)} AS part LEFT JOIN {table("attempt", month)} AS attempt USING (number)
+        WHERE {where} ORDER BY number, dispatched"""
+
+
+def _messages(parts: Iterable[_Part]) -> Iterator[_Part]:
+    """The parts of each text that the gateway cut as one: delivered when all are, else as the part that
+    stands worst."""
+    for _, group in groupby(parts, lambda part: part.first):
+        worst = min(group, key=lambda part: _STANDING.index(part.state))
+        yield worst
+
+
+def _pieces(start_us: int, end_us: int) -> Iterator[tuple[str, int, int]]:
+    """The span cut at the beginnings of months: (month, from, to)."""
+    while start_us < end_us:
+        month = Month.of(start_us)
+        stop_us = min(end_us, month.end_us)
+        yield str(month), start_us, stop_us
+        start_us = stop_us

@@ -1,0 +1,153 @@
+"""The registers that the contract asks for, as the evidence has them: complaints, faults, planned work.
+
+An entry is a sequence of `Noted` records: one opens it, the others name that one. When something happened is
+what the record says (`at_us`); when it was written is in the record too, so nothing can be entered after the
+fact without showing it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import date
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from storage.settlement.calendar import day_of, day_us, months_before
+from storage.settlement.counts import Cut
+
+COMPLAINT: Final = "complaint"
+INCIDENT: Final = "incident"
+MAINTENANCE: Final = "maintenance"
+FORCE_MAJEURE: Final = "force majeure"
+DELAY: Final = "delay"  # of a service that was to be completed (十三.3)
+RATING: Final = "rating"  # satisfaction and support, once a year (三.9)
+REGISTERS: Final = (COMPLAINT, INCIDENT, MAINTENANCE, FORCE_MAJEURE, DELAY, RATING)
+
+# Events of entries. A span of planned work or force majeure goes from BEGAN to ENDED.
+OPENED: Final = "opened"
+RESPONDED: Final = "responded"
+RESTORED: Final = "restored"
+BEGAN: Final = "began"
+ENDED: Final = "ended"
+CLOSED: Final = "closed"
+
+# Fact of a complaint: whose doing it is, as it was judged last.
+ATTRIBUTED: Final = "attributed"
+TO_B: Final = "b"
+
+_DAY_US: Final = 86_400_000_000
+
+
+class Event(NamedTuple):
+    """One record of an entry."""
+
+    record: int  # its index
+    time_us: int  # when it was written
+    event: str
+    at_us: int  # when it happened
+    who: str
+    facts: dict[str, str]
+
+
+class Entry(NamedTuple):
+    """One complaint, fault …; `number` is the index of the record that opened it."""
+
+    number: int
+    register: str
+    events: list[Event]
+
+    def when(self, event: str) -> int:
+        """When it happened first, or 0."""
+        return next((each.at_us for each in self.events if each.event == event), 0)
+
+    def fact(self, name: str) -> str:
+        """As it was said last, or empty."""
+        return next((each.facts[name] for each in reversed(self.events) if name in each.facts), "")
+
+
+def entries(connection: sqlite3.Connection, register: str, cut: Cut) -> list[Entry]:
+    """The entries of a register in the order in which they were opened, as they are known at the cut."""
+    found: dict[int, Entry] = {}
+    rows = connection.execute(
+        "SELECT idx, entry, time_us, event, at_us, who, facts FROM noted"
+        " WHERE register = ? AND idx <= ? AND time_us < ? ORDER BY idx",
+        (register, *cut),
+    )
+    for index, opened_by, time_us, event, at_us, who, facts in rows:
+        entry = found.setdefault(opened_by or index, Entry(opened_by or index, register, []))
+        entry.events.append(Event(index, time_us, event, at_us, who, msgspec.json.decode(facts)))
+    return list(found.values())
+
+
+def spans(
+    connection: sqlite3.Connection, register: str, cut: Cut, start_us: int, end_us: int
+) -> list[tuple[int, int]]:
+    """What of a span of time is covered by entries of a register, as spans that do not overlap, in order. One
+    that has begun and not ended covers the rest."""
+    covered: list[tuple[int, int]] = []
+    began = [(entry.when(BEGAN), entry.when(ENDED) or end_us) for entry in entries(connection, register, cut)]
+    for from_us, to_us in sorted(each for each in began if each[0]):
+        from_us = max(from_us, start_us, covered[-1][1] if covered else start_us)
+        to_us = min(to_us, end_us)
+        if from_us < to_us:
+            covered.append((from_us, to_us))
+    return covered
+
+
+class Complaints(Struct, frozen=True):
+    """The most complaints in any 12 months, and which those are; both days are included."""
+
+    count: int
+    attributed: int  # of these to party B
+    first_day: date
+    last_day: date
+
+
+def complaints(
+    connection: sqlite3.Connection,
+    cut: Cut,
+    first_day: date,
+    last_day: date,
+    *,
+    attributed_only: bool,
+    years_from: date | None = None,
+) -> Complaints:
+    """Complaints in 12 consecutive months (四.12): of all that end within the days given, the 12 months with
+    the most. years_from: count by years of the contract instead, which begin on this day; of those that touch
+    the days given, up to the last of these.
+    """
+    days = [
+        (day_of(entry.when(OPENED)), entry.fact(ATTRIBUTED) == TO_B)
+        for entry in entries(connection, COMPLAINT, cut)
+    ]
+    best: Complaints | None = None
+    for begin, end in _twelve_months(first_day, last_day, years_from):
+        within = [to_b for day, to_b in days if begin <= day <= end]
+        counted = sum(within) if attributed_only else len(within)
+        if best is None or counted > best.count:
+            best = Complaints(counted, sum(within), begin, end)
+    assert best is not None, "there is a last day at least"
+    return best
+
+
+def _twelve_months(first_day: date, last_day: date, years_from: date | None) -> list[tuple[date, date]]:
+    if years_from is None:
+        ends = [
+            date.fromordinal(ordinal)
+            for ordinal in range(last_day.toordinal(), first_day.toordinal() - 1, -1)
+        ]
+        return [(_day_after(months_before(end, 12)), end) for end in ends]
+    years = []
+    number = 0
+    while (begin := months_before(years_from, -12 * number)) <= last_day:
+        end = date.fromordinal(months_before(years_from, -12 * (number + 1)).toordinal() - 1)
+        if end >= first_day:
+            years.append((begin, min(end, last_day)))
+        number += 1
+    return years or [(first_day, last_day)]
+
+
+def _day_after(day: date) -> date:
+    return day_of(day_us(day) + _DAY_US)

@@ -1,0 +1,210 @@
+"""Whether the service was as agreed, and what is taken off the bill where it was not (四.12).
+
+Two indicators: the share of messages that succeeded, and the complaints in 12 consecutive months. Where they
+do not hold as the contract combines them, the bill is reduced by what the successful messages cost, times the
+share that failed. All of it is exact arithmetic on whole numbers; nothing is rounded but the sum of money.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from storage.settlement.calendar import Month
+from storage.settlement.contract import Contract, rounded
+from storage.settlement.counts import CauseOf, Count, Counts, Cut, count
+from storage.settlement.registers import FORCE_MAJEURE, MAINTENANCE, complaints, spans
+from storage.settlement.terms import Terms
+
+# Causes that lie with the handset or its owner (用户终端问题): off, out of reach, in arrears; no such number.
+TERMINAL_CAUSES: Final = frozenset({"terminal", "invalid"})
+
+RateName = Literal["literal", "without_terminal"]
+
+# Decimals of a share in print. It is cut, not rounded: 98.99999 % must not read as 99 %.
+SHARE_DECIMALS: Final = 6
+
+
+class Rate(Struct, frozen=True, kw_only=True):
+    """A share of messages that succeeded. rate: with SHARE_DECIMALS, cut; "" where there were none."""
+
+    name: RateName
+    successful: int
+    total: int
+    rate: str
+
+
+class Reduction(Struct, frozen=True, kw_only=True):
+    """The reduction with its arithmetic: fee_of_successful * failed / total, then rounded. Money is in 0.0001
+    yuan; exact: the product in yuan with 6 decimals, cut."""
+
+    fee_of_successful: int
+    failed: int
+    total: int
+    exact: str
+    amount: int
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """One window of months: its two indicators, and what follows from them. Days are inclusive."""
+
+    first_month: str
+    last_month: str
+    rates: tuple[Rate, ...]  # both, always
+    contractual: RateName
+    rate_min: str
+    rate_met: bool
+    left_out: int  # units that are in no rate: accepted while a span ran that the contract exempts
+    complaints: int
+    complaints_attributed: int  # of these to party B
+    complaints_from: str
+    complaints_to: str
+    complaints_max: int
+    complaints_met: bool
+    combine: Literal["any", "all"]
+    met: bool
+    reduction: Reduction
+
+
+def judge(
+    connection: sqlite3.Connection,
+    contract: Contract,
+    terms: Terms,
+    months: Sequence[Month],
+    counts: Counts,
+    cut: Cut,
+    cause_of: CauseOf,
+) -> Service:
+    """The service in these months, of which `counts` has the lines."""
+    sla = terms.sla
+    names = {str(month) for month in months}
+    whole = Tally(each for each in counts.items() if each[0].month in names)
+    exempt = Tally(())
+    for start_us, end_us in _exempt_spans(connection, terms, months, cut):
+        spared = count(
+            connection,
+            start_us,
+            end_us,
+            cut,
+            terms.billing.unit,
+            terms.recon.carrier_basis,
+            cause_of,
+        )
+        exempt.add(spared.items())
+    rates = tuple(_rate(name, terms, whole, exempt) for name in ("literal", "without_terminal"))
+    contractual: RateName = "without_terminal" if sla.exclude_terminal else "literal"
+    rate = next(each for each in rates if each.name == contractual)
+    rate_met = not rate.total or Fraction(rate.successful, rate.total) >= sla.success_rate_min
+    most = complaints(
+        connection,
+        cut,
+        months[0].first_day,
+        months[-1].last_day,
+        attributed_only=sla.complaint_count == "attributed",
+        years_from=contract.start if sla.complaint_window == "contract_year" else None,
+    )
+    complaints_met = most.count <= sla.complaints_max
+    met = (rate_met or complaints_met) if sla.combine == "any" else (rate_met and complaints_met)
+    return Service(
+        first_month=str(months[0]),
+        last_month=str(months[-1]),
+        rates=rates,
+        contractual=contractual,
+        rate_min=cut_decimal(sla.success_rate_min),
+        rate_met=rate_met,
+        left_out=exempt.accepted + exempt.replies,
+        complaints=most.count,
+        complaints_attributed=most.attributed,
+        complaints_from=most.first_day.isoformat(),
+        complaints_to=most.last_day.isoformat(),
+        complaints_max=sla.complaints_max,
+        complaints_met=complaints_met,
+        combine=sla.combine,
+        met=met,
+        reduction=_reduction(terms, whole, rate, met=met),
+    )
+
+
+class Tally:
+    """Units of several lines together, messages and replies apart."""
+
+    def __init__(self, lines: Iterable[tuple[object, Count]]) -> None:
+        self.accepted = 0
+        self.delivered = 0
+        self.cancelled = 0
+        self.not_known = 0
+        self.terminal = 0
+        self.replies = 0
+        self.add(lines)
+
+    def add(self, lines: Iterable[tuple[Any, Count]]) -> None:
+        for line, counted in lines:
+            if line.direction == "mo":
+                self.replies += counted.accepted
+                continue
+            self.accepted += counted.accepted
+            self.delivered += counted.delivered
+            self.cancelled += counted.cancelled
+            self.not_known += counted.unknown + counted.uncertain
+            self.terminal += sum(counted.failed[cause] for cause in TERMINAL_CAUSES)
+
+
+def _rate(name: RateName, terms: Terms, whole: Tally, exempt: Tally) -> Rate:
+    """What was cancelled by its sender is no success and no failure."""
+    sla = terms.sla
+    successful = whole.delivered - exempt.delivered
+    total = whole.accepted - whole.cancelled - exempt.accepted + exempt.cancelled
+    if sla.unknown == "excluded":
+        total -= whole.not_known - exempt.not_known
+    if name == "without_terminal":
+        total -= whole.terminal - exempt.terminal
+    if sla.include_mo:
+        successful += whole.replies - exempt.replies
+        total += whole.replies - exempt.replies
+    rate = cut_decimal(Fraction(successful, total)) if total else ""
+    return Rate(name=name, successful=successful, total=total, rate=rate)
+
+
+def _reduction(terms: Terms, whole: Tally, rate: Rate, *, met: bool) -> Reduction:
+    """减免费用 = 本期实际成功收发短信费用 × 本期短信收发失败率 (四.12)."""
+    billing = terms.billing
+    fee = whole.delivered * billing.price_mt + whole.replies * billing.price_mo
+    failed = rate.total - rate.successful
+    exact = Fraction(fee * failed, rate.total) if rate.total else Fraction(0)
+    amount = 0 if met else rounded(exact, terms.reduction.to, terms.reduction.rounding)
+    return Reduction(
+        fee_of_successful=fee,
+        failed=failed,
+        total=rate.total,
+        exact=cut_decimal(exact / 10_000),
+        amount=amount,
+    )
+
+
+def _exempt_spans(
+    connection: sqlite3.Connection, terms: Terms, months: Sequence[Month], cut: Cut
+) -> list[tuple[int, int]]:
+    """Spans in which what is accepted counts in no rate, merged and in order."""
+    start_us, end_us = months[0].start_us, months[-1].end_us
+    found: list[tuple[int, int]] = []
+    if terms.sla.exclude_planned:
+        found += spans(connection, MAINTENANCE, cut, start_us, end_us)
+    if terms.sla.exclude_force_majeure:
+        found += spans(connection, FORCE_MAJEURE, cut, start_us, end_us)
+    merged: list[tuple[int, int]] = []
+    for from_us, to_us in sorted(found):
+        from_us = max(from_us, merged[-1][1] if merged else from_us)
+        if from_us < to_us:
+            merged.append((from_us, to_us))
+    return merged
+
+
+def cut_decimal(value: Fraction) -> str:
+    """A number from 0 on with SHARE_DECIMALS, cut."""
+    assert value >= 0, value
+    scaled = value.numerator * 10**SHARE_DECIMALS // value.denominator
+    return f"{scaled // 10**SHARE_DECIMALS}.{scaled % 10**SHARE_DECIMALS:0{SHARE_DECIMALS}d}"
