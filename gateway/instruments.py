@@ -10,6 +10,7 @@ from gateway.carrier import Carrier
 from gateway.commitment import Commitment
 from gateway.dispatch import Dispatch
 from gateway.lanes import LANE_NAMES
+from gateway.ledger_progress import LedgerProgress
 from gateway.metrics import Metrics
 from gateway.number_directory import NumberDirectory
 from gateway.open_parts import OpenParts
@@ -31,16 +32,16 @@ def register(
     commitment: Commitment,
     pipeline: Pipeline,
     log: EvidenceLog,
-    signed_records: Callable[[], int],
+    ledger: LedgerProgress,
 ) -> None:
-    """Register everything.  The callbacks run in the scraping thread and copy what the loop changes.
+    """Register everything.  The callbacks run in the scraping thread and copy what the loop changes."""
 
-    signed_records: how far the ledger has come.
-    """
+    def behind(progress: Callable[[], int]) -> Callable[[], int]:
+        def records() -> int:
+            done = progress()  # before the other, which grows meanwhile
+            return log.durable_index - done
 
-    def unsigned_records() -> int:
-        signed = signed_records()  # before the other, which grows meanwhile
-        return log.durable_index - signed
+        return records
 
     carriers = dispatch.carriers
     _messages(metrics, accounts, carriers)
@@ -80,7 +81,12 @@ def register(
     metrics.gauge(
         "jingxin_evidence_unsigned_records",
         "Durable records that no checkpoint speaks of yet: one second's, while a ledger runs.",
-        unsigned_records,
+        behind(ledger.signed),
+    )
+    metrics.gauge(
+        "jingxin_ledger_missing_records",
+        "Durable records that are not in the ledger's tables yet: some seconds', while a ledger runs.",
+        behind(ledger.tabled),
     )
     metrics.expose_histogram("jingxin_evidence_sync_seconds", "The fdatasync of a batch.", commitment.sync)
     metrics.expose_histogram(

@@ -38,8 +38,8 @@ class Journal:
 
     def configured(self, accounts: Iterable[AccountConfig], carriers: Iterable[CarrierConfig]) -> None:
         """Record what the accounts are for and whom the carrier accounts serve."""
-        categories = [(account.system_id, account.category) for account in accounts]
-        networks = [(carrier.name, carrier.network) for carrier in carriers]
+        categories: list[tuple[str, str]] = [(account.system_id, account.category) for account in accounts]
+        networks: list[tuple[str, str]] = [(carrier.name, carrier.network) for carrier in carriers]
         self._log.append(encode(records.Configured(self._turns.now_us, categories, networks)))
         self._turns.schedule()
 

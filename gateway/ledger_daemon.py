@@ -1,7 +1,7 @@
-"""The ledger process: follows the evidence and signs how far it has come.  Nothing is decided here.
+"""The ledger process: follows the evidence, signs how far it has come, and keeps the tables of it.
 
 It shares files with the gateway and nothing else: it reads what is durable, and the gateway runs with it or
-without it.
+without it.  Signing comes first: a database that cannot be used is said, and tried again later.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
 from gateway import __version__, logs
 from gateway.config_table import is_credential
-from storage.errors import EvidenceError
+from storage.database import DatabaseError
+from storage.errors import EvidenceError, LogInUse
+from storage.ledger.ledger import LEDGER_NAME, Ledger
 from storage.notary import STEP_RECORDS, Notary
 from storage.note import LOG
 from storage.signing_key import read_signing_key
@@ -30,6 +32,9 @@ logger = structlog.get_logger()
 
 # A checkpoint is signed every second in which records came.
 STEP_S: Final = 1.0
+
+# How long a database that cannot be used is left alone: somebody has to make room, or make it anew.
+DATABASE_RETRY_S: Final = 60.0
 
 # Where gateway and ledger share a core, messages go first.
 NICE: Final = 10
@@ -48,8 +53,11 @@ def run(tables: Tables, signing_key: Path) -> int:
     try:
         signer = read_signing_key(signing_key, LOG, guarded=is_credential(signing_key))
         gateway = tables.gateway
-        with Notary(gateway.evidence_dir, gateway.proofs_dir, gateway.name, signer) as notary:
-            _follow(notary)
+        with (
+            Notary(gateway.evidence_dir, gateway.proofs_dir, gateway.name, signer) as notary,
+            Bookkeeper(gateway.state_dir / LEDGER_NAME, gateway.evidence_dir) as bookkeeper,
+        ):
+            _follow(notary, bookkeeper)
     except EvidenceError as error:
         logger.critical("the ledger cannot go on", reason=str(error))
         return 1
@@ -58,7 +66,48 @@ def run(tables: Tables, signing_key: Path) -> int:
     return 0
 
 
-def _follow(notary: Notary) -> None:
+class Bookkeeper:
+    """Fills the tables while they can be used."""
+
+    def __init__(self, path: Path, evidence: Path) -> None:
+        self._path = path
+        self._evidence = evidence
+        self._ledger: Ledger | None = None
+        self._again_s = 0.0  # by the monotonic clock: not opened before
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def work(self, limit_s: float) -> bool:
+        """Take in what is durable, for so long at most; whether there is nothing more to do for now.
+
+        Raises CorruptEvidence.
+        """
+        begun_s = time.monotonic()
+        if begun_s < self._again_s:
+            return True
+        try:
+            if self._ledger is None:
+                self._ledger = Ledger.open(self._path, self._evidence)
+            while self._ledger.step():
+                if time.monotonic() - begun_s > limit_s:
+                    return False
+        except (DatabaseError, LogInUse) as error:
+            logger.error("the ledger's tables are not kept", reason=str(error), again_in_s=DATABASE_RETRY_S)
+            self._close()
+            self._again_s = time.monotonic() + DATABASE_RETRY_S
+        return True
+
+    def _close(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+
+
+def _follow(notary: Notary, bookkeeper: Bookkeeper) -> None:
     """Sign what becomes durable. Raises EvidenceError when there is nothing that can be signed any more."""
     notary.recover()
     signed = 0 if notary.signed is None else notary.signed.size
@@ -66,7 +115,8 @@ def _follow(notary: Notary) -> None:
     stopped = False
     while not stopped:
         notary.step(time.time_ns() // 1000)
-        stopped = _told_to_stop(STEP_S if notary.behind < STEP_RECORDS else 0.0)
+        caught_up = bookkeeper.work(STEP_S) and notary.behind < STEP_RECORDS
+        stopped = _told_to_stop(STEP_S if caught_up else 0.0)
     notary.step(time.time_ns() // 1000)  # what came since the last look
     logger.info("ledger stopped", signed=notary.size)
 

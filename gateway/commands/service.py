@@ -37,14 +37,6 @@ def gateway(config: ConfigOption) -> None:
     _start(config, nullcontext())
 
 
-def ledger(config: ConfigOption) -> None:
-    """Runs the ledger alone, in the foreground: it follows the evidence and signs checkpoints."""
-    from gateway.ledger_daemon import run as run_ledger  # its cryptography takes a while to import
-
-    tables = read(config)
-    raise typer.Exit(run_ledger(tables, signing_key_file(tables)))
-
-
 def check(config: ConfigOption) -> None:
     """Validates the configuration and the files that it names, without starting."""
     from gateway.reload import load_outcomes
@@ -117,7 +109,7 @@ def reload(config: ConfigOption, json: JsonOption = False) -> None:
     show(_ask(config, "reload", {"path": str(config.absolute()), "who": operator()}), as_json=json)
 
 
-COMMANDS = (run, gateway, ledger, check, demo, status, drain, resume, reload)
+COMMANDS = (run, gateway, check, demo, status, drain, resume, reload)
 
 
 def summary(config: Config) -> list[str]:

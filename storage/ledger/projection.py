@@ -493,8 +493,9 @@ class Projection:
     # -- what happens beside them ---------------------------------------------------------------------------
 
     def _configured(self, index: int, record: Configured) -> None:
-        self._categories = dict(record.accounts)
-        self._networks = dict(record.carriers)
+        # What has left the configuration stays known: its receipts still come.
+        self._categories.update(record.accounts)
+        self._networks.update(record.carriers)
         rows = self._rows["configured", ""]
         rows += [(index, "account", name, value) for name, value in record.accounts]
         rows += [(index, "carrier", name, value) for name, value in record.carriers]

@@ -1,0 +1,25 @@
+"""How far the other process has come, from the files that it leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from storage.checkpoints import signed_records
+from storage.ledger.ledger import LEDGER_NAME, applied_index
+
+
+class LedgerProgress(msgspec.Struct, frozen=True):
+    """Of the ledger of one gateway. Reads files: not for the hot path."""
+
+    proofs_dir: Path
+    state_dir: Path
+
+    def signed(self) -> int:
+        """Records that the newest checkpoint speaks of."""
+        return signed_records(self.proofs_dir)
+
+    def tabled(self) -> int:
+        """Records that are in its tables."""
+        return applied_index(self.state_dir / LEDGER_NAME)
