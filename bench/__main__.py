@@ -1,7 +1,7 @@
 """`python -m bench`: runs the standard scenarios and prints one line of JSON for each.
 
     python -m bench [--short] [SCENARIO...]     throughput saturation latency kill cut memory disk
-                                                throttle lanes dark long reload restart ledger
+                                                throttle lanes dark long reload restart ledger settlement
     python -m bench carrier JSON...             simulated carriers, each a CarrierOptions
     python -m bench load JSON                   the load generator, a LoadOptions
 
@@ -19,7 +19,15 @@ from typing import Final, Protocol
 
 import msgspec
 
-from bench import carrier, full_disk, ledger_scenarios, link_scenarios, load, scenarios
+from bench import (
+    carrier,
+    full_disk,
+    ledger_scenarios,
+    link_scenarios,
+    load,
+    scenarios,
+    settlement_scenarios,
+)
 from bench.dialogue import say
 from bench.outcome import Outcome
 from gateway.trial import TrialError
@@ -44,6 +52,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "reload": link_scenarios.reload,
     "restart": link_scenarios.restart,
     "ledger": ledger_scenarios.ledger,
+    "settlement": settlement_scenarios.settlement,
 }
 
 _PROCESSES: Final[dict[str, Callable[[list[str]], int]]] = {"carrier": carrier.run, "load": load.run}

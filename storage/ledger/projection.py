@@ -13,7 +13,7 @@ import sqlite3
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -56,25 +56,31 @@ class PartRow(msgspec.Struct, gc=False):
 
     number: int
     accepted_us: int
-    account: str
-    category: str
+    owner: int
     message: int
     first: int
     cut_into: int
     lane: int
-    prefix: str
     number_hash: bytes
     units: int
     replaced: int
     routed: str
-    carrier: str
-    network: str
     attempts: int = 0
     sent: int = 0
     sent_us: int = 0
     ended: int = 0
     ended_us: int = 0
     outcome: int = 0
+
+
+class Owner(NamedTuple):
+    """The columns of `owner` behind the id."""
+
+    account: str
+    category: str
+    prefix: str
+    carrier: str
+    network: str
 
 
 class AttemptRow(msgspec.Struct, gc=False):
@@ -137,6 +143,7 @@ _WIDTHS: Final = {
     "configured": 4,
     "noted": 10,
     "outcome": 8,
+    "owner": 6,
 }
 
 
@@ -156,6 +163,8 @@ class Projection:
         self._outcomes: dict[tuple[object, ...], int] = {
             row[1:]: row[0] for row in connection.execute("SELECT * FROM outcome")
         }
+        self._owners = [Owner(*row[1:]) for row in connection.execute("SELECT * FROM owner ORDER BY id")]
+        self._owner_ids = {owner: place for place, owner in enumerate(self._owners, 1)}
         configured = "SELECT name, value FROM configured WHERE what = ? ORDER BY idx"
         self._categories = dict(connection.execute(configured, ("account",)).fetchall())
         self._networks = dict(connection.execute(configured, ("carrier",)).fetchall())
@@ -284,26 +293,38 @@ class Projection:
             self._rows["outcome", ""].append((known, *codes))
         return known
 
+    def _owner_id(self, owner: Owner) -> int:
+        known = self._owner_ids.get(owner)
+        if known is None:
+            self._owners.append(owner)
+            known = self._owner_ids[owner] = len(self._owners)
+            self._rows["owner", ""].append((known, *owner))
+        return known
+
+    def _belongs_to(self, part: PartRow, carrier: str) -> None:
+        """From here on, whatever network that serves now."""
+        owner = self._owners[part.owner - 1]
+        network = self._networks.get(carrier, "")
+        if owner.carrier != carrier or owner.network != network:
+            part.owner = self._owner_id(owner._replace(carrier=carrier, network=network))
+
     # -- messages -------------------------------------------------------------------------------------------
 
     def _accepted(self, index: int, record: Accepted) -> None:
-        carrier = record.carrier
+        account, carrier = record.account, record.carrier
+        category, network = self._categories.get(account, ""), self._networks.get(carrier, "")
         self._parts[index] = PartRow(
             index,
             record.time_us,
-            record.account,
-            self._categories.get(record.account, ""),
+            self._owner_id(Owner(account, category, record.network, carrier, network)),
             record.message or index,
             record.first or index,
             record.cut_into,
             record.lane,
-            record.network,
             record.number_hash,
             record.parts,
             0,
             carrier,
-            carrier,
-            self._networks.get(carrier, ""),
         )
         self._attempts[index] = []
         self._changed.add(index)
@@ -330,7 +351,6 @@ class Projection:
 
     def _dispatched(self, index: int, record: Dispatched) -> None:
         for carrier, link, numbers in record.intents:
-            network = self._networks.get(carrier, "")
             for number in numbers:
                 part = self._part(number)
                 if part is None:
@@ -339,7 +359,7 @@ class Projection:
                 self._tried.add(number)
                 part.attempts += 1
                 if not part.ended:
-                    part.carrier, part.network = carrier, network
+                    self._belongs_to(part, carrier)
                 self._changed.add(number)
 
     def _answered(self, number: int, link: int, carrier: str) -> tuple[PartRow, AttemptRow] | None:
@@ -437,7 +457,8 @@ class Projection:
             self._end_by_receipt(part, index, record.time_us, receipt)
 
     def _end_by_receipt(self, part: PartRow, index: int, time_us: int, receipt: ReceiptRow) -> None:
-        part.carrier, part.network = receipt.carrier, self._networks.get(receipt.carrier, "")
+        if not part.ended:
+            self._belongs_to(part, receipt.carrier)
         self._end(part, index, time_us, "receipt", receipt.state, 0, receipt.stat, receipt.err, "", "")
 
     def _outcome(self, index: int, record: Outcome) -> None:

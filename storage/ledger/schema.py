@@ -7,7 +7,8 @@ which index on each table holds: a part and its attempts stand in the month of t
 that of its own record.
 
 `idx` is the index of a record, `number` a part's. An absent time, index or count is 0, an absent text empty.
-What ended a part is one of a few hundred combinations of codes, so they have a table of their own.
+What ended a part is one of a few hundred combinations of codes, and whose it is one of some dozens: they have
+tables of their own, `outcome` and `owner`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,16 @@ _GLOBAL: Final = (
         source TEXT NOT NULL,
         reason TEXT NOT NULL
     ) STRICT""",
+    # Whose a part is: carrier is the account that ended it, else the last it went to; prefix is the network
+    # that its number was allotted to.
+    """CREATE TABLE owner (
+        id INTEGER PRIMARY KEY,
+        account TEXT NOT NULL,
+        category TEXT NOT NULL,
+        prefix TEXT NOT NULL,
+        carrier TEXT NOT NULL,
+        network TEXT NOT NULL
+    ) STRICT""",
     # what: "account" (value: its category) or "carrier" (value: its network)
     """CREATE TABLE configured (
         idx INTEGER NOT NULL,
@@ -64,27 +75,22 @@ _GLOBAL: Final = (
     ) STRICT""",
 )
 
-# Name, columns, indexes. `message` and `first` are the part itself where it is the first or the only one; it
-# was `routed` to a carrier account first, and its `carrier` is the one that ended it, else the last it went
-# to; `prefix` is the network that its number was allotted to.
+# Name, columns, indexes. `message` and `first` are the part itself where it is the first or the only one;
+# `routed` is the carrier account that it was to go to at first.
 _MONTHLY: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     (
         "part",
         """number INTEGER PRIMARY KEY,
         accepted_us INTEGER NOT NULL,
-        account TEXT NOT NULL,
-        category TEXT NOT NULL,
+        owner INTEGER NOT NULL,
         message INTEGER NOT NULL,
         first INTEGER NOT NULL,
         cut_into INTEGER NOT NULL,
         lane INTEGER NOT NULL,
-        prefix TEXT NOT NULL,
         number_hash BLOB NOT NULL,
         units INTEGER NOT NULL,
         replaced INTEGER NOT NULL,
         routed TEXT NOT NULL,
-        carrier TEXT NOT NULL,
-        network TEXT NOT NULL,
         attempts INTEGER NOT NULL,
         sent INTEGER NOT NULL,
         sent_us INTEGER NOT NULL,
