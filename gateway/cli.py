@@ -15,11 +15,24 @@ import typer
 from typer.exceptions import TyperException
 
 from gateway import __version__
-from gateway.commands import account, code, evidence, keys, numbers, route, service, uncertain
+from gateway.commands import (
+    account,
+    code,
+    evidence,
+    keys,
+    ledger,
+    numbers,
+    registers,
+    route,
+    service,
+    statement,
+    uncertain,
+)
 from gateway.config_table import ConfigError
 from gateway.control_client import ControlError
 from gateway.password import PasswordError
 from storage.errors import CorruptEvidence, DurabilityLost, EvidenceError, LogInUse, NoRoom, WrongMasterKey
+from storage.settlement.errors import SettlementError
 
 # What the operating system says, and what to do about it where that can be known.
 _REMEDIES: Final = {
@@ -54,9 +67,13 @@ app.add_typer(account.app, name="account")
 app.add_typer(code.app, name="code")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(keys.app, name="keys")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(numbers.app, name="numbers")
 app.add_typer(route.app, name="route")
+app.add_typer(statement.app, name="statement")
 app.add_typer(uncertain.app, name="uncertain")
+for name, register in registers.APPS.items():
+    app.add_typer(register, name=name)
 
 
 @app.callback(invoke_without_command=True)
@@ -75,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
         if message := _one_line(error.format_message()):
             typer.echo(f"jingxin: {message}: see `jingxin --help`", err=True)
         return error.exit_code
-    except (ConfigError, ControlError, PasswordError, service.NotStarted) as error:
+    except (ConfigError, ControlError, PasswordError, SettlementError, service.NotStarted) as error:
         typer.echo(f"jingxin: {_one_line(str(error))}", err=True)
         return 1
     except EvidenceError as error:

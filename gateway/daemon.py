@@ -10,7 +10,6 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,7 @@ from gateway.dispatch import Dispatch
 from gateway.downstream import Link
 from gateway.http import Condition, Heartbeat, HttpServer
 from gateway.instruments import register
+from gateway.ledger_progress import LedgerProgress
 from gateway.message import MessageIds
 from gateway.metrics import Metrics
 from gateway.notify import Notifier
@@ -46,6 +46,7 @@ from gateway.pipeline import Pipeline
 from gateway.portability import PORTED_MAX, Portability
 from gateway.rebuild import Rebuilder
 from gateway.recovery import Fold, Restoration, recall_writers
+from gateway.registers import Registers
 from gateway.reload import Reload, load_outcomes
 from gateway.replies import Replies
 from gateway.reports import Reports
@@ -178,7 +179,7 @@ class Daemon:
         # What watches and steers.
         self.notifier = Notifier.from_environment(os.environ, os.getpid())
         self.heartbeat = Heartbeat(SystemClock())
-        signed_records = partial(checkpoints.signed_records, config.gateway.proofs_dir)
+        ledger = LedgerProgress(config.gateway.proofs_dir, config.gateway.state_dir)
         self.metrics = Metrics()
         register(
             self.metrics,
@@ -188,7 +189,7 @@ class Daemon:
             self.commitment,
             self.pipeline,
             self.log,
-            signed_records,
+            ledger,
         )
         self.upkeep = Upkeep(
             loop,
@@ -231,8 +232,9 @@ class Daemon:
             self.listener,
             self.reload,
             self.keeper,
-            signed_records,
+            ledger,
         )
+        self.registers = Registers(self.turns, self.log, self.sealer)
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -253,7 +255,8 @@ class Daemon:
         http = HttpServer(
             config.http.host, config.http.port, self.heartbeat, self.metrics.exposition, self._conditions
         )
-        control = ControlServer(config.gateway.state_dir, self.commands.handlers)
+        handlers = {**self.commands.handlers, **self.registers.handlers}
+        control = ControlServer(config.gateway.state_dir, handlers)
         try:
             await control.start()
             host, port = config.listener.host, config.listener.port
@@ -320,6 +323,7 @@ class Daemon:
             f"{socket.gethostname()} {os.getpid()}",
         )
         self.log.append(records.encode(started))
+        self.pipeline.journal.configured(self._config.accounts, self._config.carriers)
         self.pipeline.cut_off(cut_off)
         self.pipeline.resend_as_configured()
         for name, carrier in self._known_carriers.items():

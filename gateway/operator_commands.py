@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from gateway.config_table import ConfigError
 from gateway.control import CommandError, Handler
 from gateway.dispatch import Dispatch
 from gateway.downstream import Link
+from gateway.ledger_progress import LedgerProgress
 from gateway.logs import mask_numbers
 from gateway.message import UNCERTAIN, MessageIds, Part
 from gateway.number_keeper import NumberKeeper
@@ -79,13 +80,13 @@ class OperatorCommands:
         listener: Listener,
         reload: Reload,
         keeper: NumberKeeper,
-        signed_records: Callable[[], int],
+        ledger: LedgerProgress,
     ) -> None:
         self._name = name
         self._listener = listener
         self._reload = reload
         self._keeper = keeper
-        self._signed_records = signed_records
+        self._ledger = ledger
         self._turns = turns
         self._log = log
         self._accounts = accounts
@@ -118,7 +119,8 @@ class OperatorCommands:
             "draining": self._admission.draining,
             "evidence_has_room": self._log.has_room,
             "evidence_records": self._log.durable_index,
-            "signed_records": self._signed_records(),
+            "signed_records": self._ledger.signed(),
+            "ledger_records": self._ledger.tabled(),
             "open_parts": len(self._open.open),
             "uncertain_parts": sum(
                 carrier.correlation.uncertain for carrier in self._known_carriers.values()

@@ -18,6 +18,7 @@ from gateway.commands.result import show as show_result
 from gateway.commands.verifier import KeyOption, log_key, verifier_key
 from gateway.config import Tables, read, signing_key_file
 from gateway.config_table import is_credential
+from storage.settlement.errors import SettlementError
 
 if TYPE_CHECKING:
     from storage.settlement.contract import Contract
@@ -216,14 +217,18 @@ def contract() -> None:
 def inputs_of(tables: Tables | None, contract_file: Path | None, codes: Path | None) -> Inputs:
     """The contract and the table of codes: those named, else those of the configuration, else the shipped."""
     from gateway.causes import cause_by, sources
-    from gateway.outcomes import OutcomeTable
+    from gateway.outcomes import OutcomeTable, OutcomeTableError
     from storage.settlement.contract import read_contract, shipped_contract
 
     if tables is not None:
         contract_file = contract_file or tables.settlement.contract_file
         codes = codes or tables.outcomes.file
     agreed = shipped_contract() if contract_file is None else read_contract(contract_file)
-    return Inputs(agreed, sources(codes), cause_by(OutcomeTable.load(codes)))
+    try:
+        table = OutcomeTable.load(codes)
+    except OutcomeTableError as error:
+        raise SettlementError(f"the table of status codes: {error}") from error
+    return Inputs(agreed, sources(codes), cause_by(table))
 
 
 def yuan(amount: int) -> str:

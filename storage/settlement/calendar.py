@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from protocol.smpp.times import SHANGHAI
+from storage.settlement.errors import SettlementError
 from storage.settlement.terms import YEAR_MAX, YEAR_MIN, Settlement
 
 _DAY_US: Final = timedelta(days=1) // timedelta(microseconds=1)
@@ -25,7 +26,7 @@ _MONTH: Final = re.compile(r"(20[0-9]{2})-(0[1-9]|1[0-2])")
 _NUMBER: Final = re.compile(r"[0-9]{1,4}")  # 1,200 periods of one month fill the century
 
 
-class WrongPeriod(ValueError):
+class WrongPeriod(SettlementError):
     """No month or settlement period of that name. The message is one line: what is wrong, what is allowed."""
 
 

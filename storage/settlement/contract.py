@@ -28,6 +28,7 @@ import msgspec
 from msgspec import Struct
 
 from storage.settlement.calendar import Month, WrongPeriod, settlement_period_of
+from storage.settlement.errors import SettlementError
 from storage.settlement.terms import (
     PRICE_MT,
     Alarms,
@@ -45,7 +46,7 @@ from storage.settlement.terms import (
 from storage.settlement.values import WrongValue, allowed_by, converted, shown_key
 
 
-class ContractError(ValueError):
+class ContractError(SettlementError):
     """The contract cannot be used. The message is one line: file, key, what is wrong, what is allowed."""
 
 

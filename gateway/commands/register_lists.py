@@ -1,0 +1,231 @@
+"""The registers as people see them: a row for each entry, with the clocks that the contract runs on it.
+
+They are read from the ledger, which follows the evidence: what was entered a moment ago may not be in it yet,
+and then a line says how far it has come.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from datetime import timedelta
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import typer
+
+from gateway.commands.result import show
+from gateway.register_forms import DONE, PROOF, day, moment, moment_us
+from storage.database import DatabaseError
+from storage.ledger.ledger import LEDGER_NAME, applied_index, read_ledger
+from storage.reader import LogReader
+from storage.settlement.calendar import day_of
+from storage.settlement.counts import Cut
+from storage.settlement.registers import (
+    ATTRIBUTED,
+    BEGAN,
+    CLOSED,
+    COMPLAINT,
+    DELAY,
+    ENDED,
+    FORCE_MAJEURE,
+    INCIDENT,
+    MAINTENANCE,
+    OPENED,
+    RATING,
+    RESPONDED,
+    RESTORED,
+    Entry,
+    entries,
+)
+
+if TYPE_CHECKING:
+    from gateway.config import GatewayConfig
+    from storage.settlement.contract import Contract
+
+# The proof of force majeure is due within so many days (九.2), counted from the day after.
+PROOF_DAYS: Final = 30
+
+_MINUTE_US: Final = 60_000_000
+_HOUR_US: Final = 3_600_000_000
+_END_OF_TIME_US: Final = (1 << 63) - 1
+
+Row = dict[str, Any]
+
+
+class View(NamedTuple):
+    """How a register is shown. title: what its rows are called; ended: the events that end an entry."""
+
+    title: str
+    ended: tuple[str, ...]
+    row: Callable[[Entry, Contract, int], Row]
+
+
+def list_entries(
+    gateway: GatewayConfig, register: str, contract: Contract, *, open_only: bool, as_json: bool
+) -> None:
+    """Prints a register. Raises DatabaseError where there is no ledger."""
+    path = gateway.state_dir / LEDGER_NAME
+    if not path.exists():
+        raise DatabaseError(f"{path}: there is no ledger yet: `jingxin run` makes it")
+    with LogReader(gateway.evidence_dir) as reader:
+        durable = reader.next_index - 1
+    applied = applied_index(path)
+    with closing(read_ledger(path)) as connection:
+        found = entries(connection, register, Cut(applied, _END_OF_TIME_US))
+    view = VIEWS[register]
+    now_us = time.time_ns() // 1000
+    rows = [
+        view.row(entry, contract, now_us)
+        for entry in found
+        if not (open_only and any(map(entry.when, view.ended)))
+    ]
+    if as_json:
+        progress = {"applied_index": applied, "durable_index": durable}
+        show({**progress, view.title.replace(" ", "_"): rows}, as_json=True)
+        return
+    if applied < durable:
+        typer.echo(f"the ledger has come to record {applied} of {durable}: what is newer is not shown")
+    show({view.title: [copied(row) for row in rows]}, as_json=False)
+
+
+def copied(row: Mapping[str, Any]) -> Row:
+    """A row for a terminal: the number of an entry is there to be copied, without commas."""
+    return {name: str(value) if name in ("entry", "year") else value for name, value in row.items()}
+
+
+def notice(announced_us: int, from_us: int, contract: Contract) -> tuple[float, str]:
+    """Hours from the announcement of planned work to its begin, cut to a tenth and negative where it came
+    afterwards; and the warning where they are too few (四.7), or empty."""
+    hours = (from_us - announced_us) // (_HOUR_US // 10) / 10
+    least = contract.terms(day_of(announced_us)).maintenance.min_notice_hours
+    short = from_us - announced_us < least * _HOUR_US
+    return hours, f"announced {hours:g} h before: {least} h are asked for" if short else ""
+
+
+# -- rows ----------------------------------------------------------------------------------------------------
+
+
+def _complaint(entry: Entry, contract: Contract, now_us: int) -> Row:
+    return {
+        "entry": entry.number,
+        "at": _at(entry, OPENED),
+        "cause": entry.fact("cause"),
+        "attributed": entry.fact(ATTRIBUTED) or None,
+        "closed": _at(entry, CLOSED),
+        "result": entry.fact("result") or None,
+    }
+
+
+def _incident(entry: Entry, contract: Contract, now_us: int) -> Row:
+    """Both clocks run from the opening (四.1). A fault that is restored was responded to before, and one that
+    is closed was restored before, whether anybody wrote it down or not."""
+    opened_us = entry.when(OPENED)
+    terms = contract.terms(day_of(opened_us)).incident
+    responded_us = _first(entry, RESPONDED, RESTORED, CLOSED)
+    restored_us = _first(entry, RESTORED, CLOSED)
+    respond_minutes, responded = _clock(opened_us, responded_us, terms.respond_minutes, now_us)
+    restore_minutes, restored = _clock(opened_us, restored_us, terms.restore_minutes, now_us)
+    return {
+        "entry": entry.number,
+        "at": _at(entry, OPENED),
+        "by": entry.fact("by") or None,
+        "what": entry.events[0].facts.get("what"),
+        "respond_minutes": respond_minutes,
+        "responded": responded,
+        "restore_minutes": restore_minutes,
+        "restored": restored,
+        "closed": _at(entry, CLOSED),
+        "result": entry.fact("result") or None,
+        "subcontractor": entry.fact("subcontractor") or None,
+    }
+
+
+def _first(entry: Entry, *events: str) -> int:
+    return min((at_us for event in events if (at_us := entry.when(event))), default=0)
+
+
+def _clock(start_us: int, end_us: int, limit_minutes: int, now_us: int) -> tuple[int, str]:
+    """Minutes, of which one that has begun counts, and whether they are within the limit, which itself is
+    (以内): "in time" or "late", or "running" as long as it could still be either."""
+    passed_us = (end_us or now_us) - start_us
+    late = passed_us > limit_minutes * _MINUTE_US
+    return ceil(passed_us / _MINUTE_US), "late" if late else "in time" if end_us else "running"
+
+
+def _maintenance(entry: Entry, contract: Contract, now_us: int) -> Row:
+    hours, short = notice(entry.when(OPENED), moment_us(entry.fact("from")), contract)
+    return {
+        "entry": entry.number,
+        "announced": _at(entry, OPENED),
+        "what": entry.fact("what"),
+        "from": entry.fact("from"),
+        "to": entry.fact("to"),
+        "notice_hours": hours,
+        "notice": "short" if short else "in time",
+        "began": _at(entry, BEGAN),
+        "ended": _at(entry, ENDED),
+    }
+
+
+def _force_majeure(entry: Entry, contract: Contract, now_us: int) -> Row:
+    due = day_of(entry.when(BEGAN)) + timedelta(days=PROOF_DAYS)
+    proof_us = entry.when(PROOF)
+    late = day_of(proof_us or now_us) > due
+    return {
+        "entry": entry.number,
+        "began": _at(entry, BEGAN),
+        "ended": _at(entry, ENDED),
+        "what": entry.fact("what"),
+        "proof_due": due.isoformat(),
+        "proof": "late" if late else "in time" if proof_us else "running",
+        "document": entry.fact("document") or None,
+    }
+
+
+def _delay(entry: Entry, contract: Contract, now_us: int) -> Row:
+    """Days late are those after the due day (十三.3), up to that on which it was done or to today."""
+    due = day(entry.fact("due"))
+    done_us = entry.when(DONE)
+    return {
+        "entry": entry.number,
+        "service": entry.fact("service"),
+        "due": due.isoformat(),
+        "done": day_of(done_us).isoformat() if done_us else None,
+        "days_late": max(0, (day_of(done_us or now_us) - due).days),
+        "amount_yuan": _yuan(int(entry.fact("amount"))),
+    }
+
+
+def _rating(entry: Entry, contract: Contract, now_us: int) -> Row:
+    return {
+        "entry": entry.number,
+        "at": _at(entry, OPENED),
+        "year": int(entry.fact("year")),
+        "support": int(entry.fact("support")),
+        "satisfaction": int(entry.fact("satisfaction")),
+        "note": entry.fact("note") or None,
+    }
+
+
+def _at(entry: Entry, event: str) -> str | None:
+    at_us = entry.when(event)
+    return moment(at_us) if at_us else None
+
+
+def _yuan(amount: int) -> str:
+    """Of 0.0001 yuan: with two decimals, or as many as it needs."""
+    whole, rest = divmod(amount, 10_000)
+    decimals = f"{rest:04d}".rstrip("0")
+    return f"{whole}.{decimals:0<2}"
+
+
+VIEWS: Final[Mapping[str, View]] = {
+    COMPLAINT: View("complaints", (CLOSED,), _complaint),
+    INCIDENT: View("incidents", (CLOSED,), _incident),
+    MAINTENANCE: View("planned work", (ENDED,), _maintenance),
+    FORCE_MAJEURE: View("force majeure", (ENDED,), _force_majeure),
+    DELAY: View("delays", (DONE,), _delay),
+    RATING: View("ratings", (), _rating),
+}
