@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Final, NamedTuple
 
 from gateway.logs import mask_numbers
-from protocol.smpp.times import SHANGHAI
+from storage.settlement.calendar import moment, moment_us
 from storage.settlement.registers import (
     ATTRIBUTED,
     BEGAN,
     CLOSED,
     COMPLAINT,
     DELAY,
+    DONE,
     ENDED,
     FORCE_MAJEURE,
     INCIDENT,
     MAINTENANCE,
     OPENED,
+    PROOF,
     RATING,
     REGISTERS,
     RESPONDED,
     RESTORED,
 )
-
-# Events that settlement does not ask for by name.
-PROOF: Final = "proof"  # of force majeure: a document of somebody in authority (九.2)
-DONE: Final = "done"  # a service that was late is there (十三.3)
 
 # Registers whose entries may concern a subscriber.
 WITH_SUBSCRIBER: Final = frozenset({COMPLAINT})
@@ -45,10 +43,8 @@ _AMOUNT_MAX: Final = 10**14
 
 # As in statements: no text may end the line that it stands in.
 _TEXT: Final = re.compile(rf"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{{1,{TEXT_CHARACTERS_MAX}}}")
-_MOMENT: Final = re.compile(r"(20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2})(:[0-9]{2})?")
 _DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,14}")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class WrongEntry(ValueError):
@@ -64,24 +60,6 @@ class Filled(NamedTuple):
 
 
 # -- times ---------------------------------------------------------------------------------------------------
-
-
-def moment_us(text: str) -> int:
-    """The moment that a person writes by the clock of Shanghai, with seconds or without. Raises ValueError:
-    what is allowed."""
-    match = _MOMENT.fullmatch(text)
-    try:
-        if match is None:
-            raise ValueError
-        written = f"{match[1]}{match[2] or ':00'} +0800"
-        return (datetime.strptime(written, "%Y-%m-%d %H:%M:%S %z") - _EPOCH) // timedelta(microseconds=1)
-    except ValueError:
-        raise ValueError('allowed is a time in Shanghai such as "2026-11-26 09:30"') from None
-
-
-def moment(time_us: int) -> str:
-    """As `moment_us` reads it, with seconds; microseconds are cut."""
-    return f"{datetime.fromtimestamp(time_us // 1_000_000, SHANGHAI):%Y-%m-%d %H:%M:%S}"
 
 
 def day(text: str) -> date:

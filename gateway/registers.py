@@ -19,8 +19,9 @@ import structlog
 from msgspec import Meta
 
 from gateway.control import CommandError, Handler
+from gateway.durable_answers import Who, until_durable
 from gateway.number_plan import normalise
-from gateway.register_forms import FORMS, WITH_SUBSCRIBER, Filled, WrongEntry, filled, moment
+from gateway.register_forms import FORMS, WITH_SUBSCRIBER, Filled, WrongEntry, filled
 from gateway.turns import Turns
 from storage import records
 from storage.errors import EvidenceError, NoSuchRecord
@@ -28,7 +29,7 @@ from storage.log import EvidenceLog
 from storage.reader import LogReader
 from storage.records import Noted
 from storage.seal import Sealer
-from storage.settlement.calendar import day_us
+from storage.settlement.calendar import day_us, moment
 from storage.settlement.registers import OPENED
 from storage.settlement.terms import YEAR_MIN
 
@@ -39,13 +40,6 @@ AHEAD_MAX_US: Final = 60_000_000
 
 # No time before it is meant: it is a slip of the keyboard.
 _EARLIEST_US: Final = day_us(date(YEAR_MIN, 1, 1))
-
-# How long an answer waits for the disk; what takes longer is a disk that is full or broken. It is less than
-# the control socket gives a command, since this answer says more.
-DURABLE_WAIT_S: Final = 60.0
-_LOOK_S: Final = 0.005
-
-Who = Annotated[str, Meta(min_length=1, max_length=64)]  # a login name has at most 32 characters
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -113,7 +107,7 @@ class Registers:
         entry = last = self._append(register, 0, OPENED, at_us, who, first, subscriber)
         for event, then_us, further in lines:
             last = self._append(register, entry, event, then_us, who, further)
-        await self._until_durable(last)
+        await until_durable(self._log, last)
         return {"entered": register, "entry": entry, "event": OPENED, "at": moment(at_us)}
 
     async def _go_on(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +121,7 @@ class Registers:
         at_us = self._when(further.at_us)
         _check_order(at_us, opened_us, f"entry {entry} was opened")
         last = self._append(register, entry, event, at_us, further.who, line)
-        await self._until_durable(last)
+        await until_durable(self._log, last)
         return {"entered": register, "entry": entry, "event": event, "at": moment(at_us)}
 
     def _opened_us(self, register: str, entry: int) -> int:
@@ -192,18 +186,6 @@ class Registers:
         logger.info("register", register=register, entry=entry or index, action=event, who=who)
         self._turns.schedule()
         return index
-
-    async def _until_durable(self, index: int) -> None:
-        """Return when the record is on disk: only then is it entered."""
-        try:
-            async with asyncio.timeout(DURABLE_WAIT_S):
-                while self._log.durable_index < index:  # noqa: ASYNC110 - a person waits, not a message
-                    await asyncio.sleep(_LOOK_S)
-        except TimeoutError:
-            raise CommandError(
-                f"the disk has not taken record {index} within {DURABLE_WAIT_S:.0f} s, and still may: look at"
-                " evidence records of `jingxin status` before you enter it again"
-            ) from None
 
 
 def _filled(register: str, event: str, facts: Mapping[str, str]) -> Filled:

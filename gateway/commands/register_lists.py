@@ -10,32 +10,32 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import timedelta
-from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
 import typer
 
+from gateway.commands.ledger_reach import reach
 from gateway.commands.result import show
-from gateway.register_forms import DONE, PROOF, day, moment, moment_us
-from storage.database import DatabaseError
-from storage.ledger.ledger import LEDGER_NAME, applied_index, read_ledger
-from storage.reader import LogReader
-from storage.settlement.calendar import day_of
+from gateway.register_forms import day
+from storage.ledger.ledger import LEDGER_NAME, read_ledger
+from storage.settlement.calendar import day_of, moment, moment_us
 from storage.settlement.counts import Cut
+from storage.settlement.incidents import clocks
 from storage.settlement.registers import (
     ATTRIBUTED,
     BEGAN,
     CLOSED,
     COMPLAINT,
     DELAY,
+    DONE,
     ENDED,
     FORCE_MAJEURE,
     INCIDENT,
     MAINTENANCE,
     OPENED,
+    PROOF,
     RATING,
-    RESPONDED,
-    RESTORED,
     Entry,
     entries,
 )
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 # The proof of force majeure is due within so many days (九.2), counted from the day after.
 PROOF_DAYS: Final = 30
 
-_MINUTE_US: Final = 60_000_000
 _HOUR_US: Final = 3_600_000_000
 _END_OF_TIME_US: Final = (1 << 63) - 1
 
@@ -66,14 +65,9 @@ def list_entries(
     gateway: GatewayConfig, register: str, contract: Contract, *, open_only: bool, as_json: bool
 ) -> None:
     """Prints a register. Raises DatabaseError where there is no ledger."""
-    path = gateway.state_dir / LEDGER_NAME
-    if not path.exists():
-        raise DatabaseError(f"{path}: there is no ledger yet: `jingxin run` makes it")
-    with LogReader(gateway.evidence_dir) as reader:
-        durable = reader.next_index - 1
-    applied = applied_index(path)
-    with closing(read_ledger(path)) as connection:
-        found = entries(connection, register, Cut(applied, _END_OF_TIME_US))
+    reached = reach(gateway)
+    with closing(read_ledger(gateway.state_dir / LEDGER_NAME)) as connection:
+        found = entries(connection, register, Cut(reached.applied_index, _END_OF_TIME_US))
     view = VIEWS[register]
     now_us = time.time_ns() // 1000
     rows = [
@@ -82,11 +76,11 @@ def list_entries(
         if not (open_only and any(map(entry.when, view.ended)))
     ]
     if as_json:
-        progress = {"applied_index": applied, "durable_index": durable}
+        progress = {"applied_index": reached.applied_index, "durable_index": reached.durable_index}
         show({**progress, view.title.replace(" ", "_"): rows}, as_json=True)
         return
-    if applied < durable:
-        typer.echo(f"the ledger has come to record {applied} of {durable}: what is newer is not shown")
+    if reached.applied_index < reached.durable_index:
+        typer.echo(reached.sentence)
     show({view.title: [copied(row) for row in rows]}, as_json=False)
 
 
@@ -119,39 +113,17 @@ def _complaint(entry: Entry, contract: Contract, now_us: int) -> Row:
 
 
 def _incident(entry: Entry, contract: Contract, now_us: int) -> Row:
-    """Both clocks run from the opening (四.1). A fault that is restored was responded to before, and one that
-    is closed was restored before, whether anybody wrote it down or not."""
-    opened_us = entry.when(OPENED)
-    terms = contract.terms(day_of(opened_us)).incident
-    responded_us = _first(entry, RESPONDED, RESTORED, CLOSED)
-    restored_us = _first(entry, RESTORED, CLOSED)
-    respond_minutes, responded = _clock(opened_us, responded_us, terms.respond_minutes, now_us)
-    restore_minutes, restored = _clock(opened_us, restored_us, terms.restore_minutes, now_us)
+    shown = clocks(entry, contract.terms(day_of(entry.when(OPENED))).incident, now_us)
     return {
         "entry": entry.number,
         "at": _at(entry, OPENED),
         "by": entry.fact("by") or None,
         "what": entry.events[0].facts.get("what"),
-        "respond_minutes": respond_minutes,
-        "responded": responded,
-        "restore_minutes": restore_minutes,
-        "restored": restored,
+        **msgspec.structs.asdict(shown),
         "closed": _at(entry, CLOSED),
         "result": entry.fact("result") or None,
         "subcontractor": entry.fact("subcontractor") or None,
     }
-
-
-def _first(entry: Entry, *events: str) -> int:
-    return min((at_us for event in events if (at_us := entry.when(event))), default=0)
-
-
-def _clock(start_us: int, end_us: int, limit_minutes: int, now_us: int) -> tuple[int, str]:
-    """Minutes, of which one that has begun counts, and whether they are within the limit, which itself is
-    (以内): "in time" or "late", or "running" as long as it could still be either."""
-    passed_us = (end_us or now_us) - start_us
-    late = passed_us > limit_minutes * _MINUTE_US
-    return ceil(passed_us / _MINUTE_US), "late" if late else "in time" if end_us else "running"
 
 
 def _maintenance(entry: Entry, contract: Contract, now_us: int) -> Row:

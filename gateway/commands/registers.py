@@ -378,7 +378,7 @@ def _at(text: str | None) -> int:
 
 
 def _moment(option: str, text: str) -> int:
-    from gateway.register_forms import moment_us
+    from storage.settlement.calendar import moment_us
 
     try:
         return moment_us(text)

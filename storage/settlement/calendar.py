@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -20,9 +20,11 @@ from storage.settlement.terms import YEAR_MAX, YEAR_MIN, Settlement
 
 _DAY_US: Final = timedelta(days=1) // timedelta(microseconds=1)
 _AHEAD_OF_UTC_US: Final = SHANGHAI.utcoffset(None) // timedelta(microseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
 _MONTH: Final = re.compile(r"(20[0-9]{2})-(0[1-9]|1[0-2])")
+_MOMENT: Final = re.compile(r"(20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2})(:[0-9]{2})?")
 _NUMBER: Final = re.compile(r"[0-9]{1,4}")  # 1,200 periods of one month fill the century
 
 
@@ -169,6 +171,24 @@ def day_us(day: date) -> int:
 def day_of(time_us: int) -> date:
     """The day in Shanghai to which the moment belongs."""
     return date.fromordinal(_EPOCH_ORDINAL + (time_us + _AHEAD_OF_UTC_US) // _DAY_US)
+
+
+def moment_us(text: str) -> int:
+    """The moment that a person writes by the clock of Shanghai, with seconds or without. Raises ValueError:
+    what is allowed."""
+    match = _MOMENT.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        written = f"{match[1]}{match[2] or ':00'} +0800"
+        return (datetime.strptime(written, "%Y-%m-%d %H:%M:%S %z") - _EPOCH) // timedelta(microseconds=1)
+    except ValueError:
+        raise ValueError('allowed is a time in Shanghai such as "2026-11-26 09:30"') from None
+
+
+def moment(time_us: int) -> str:
+    """As `moment_us` reads it, with seconds; microseconds are cut."""
+    return f"{datetime.fromtimestamp(time_us // 1_000_000, SHANGHAI):%Y-%m-%d %H:%M:%S}"
 
 
 def months_before(day: date, months: int) -> date:

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class SettlementError(ValueError):
-    """A contract, a period, a bill or a font that cannot be used. One line: what is wrong, what is allowed."""
+    """A contract, period, bill or font that cannot be used. One line: what is wrong, what is allowed."""

@@ -32,6 +32,8 @@ RESTORED: Final = "restored"
 BEGAN: Final = "began"
 ENDED: Final = "ended"
 CLOSED: Final = "closed"
+PROOF: Final = "proof"  # of force majeure: a document of somebody in authority (九.2)
+DONE: Final = "done"  # a service that was late is there (十三.3)
 
 # Fact of a complaint: whose doing it is, as it was judged last.
 ATTRIBUTED: Final = "attributed"
@@ -61,6 +63,10 @@ class Entry(NamedTuple):
     def when(self, event: str) -> int:
         """When it happened first, or 0."""
         return next((each.at_us for each in self.events if each.event == event), 0)
+
+    def first(self, *events: str) -> int:
+        """When the first of these happened, or 0."""
+        return min((at_us for event in events if (at_us := self.when(event))), default=0)
 
     def fact(self, name: str) -> str:
         """As it was said last, or empty."""

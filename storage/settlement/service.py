@@ -95,7 +95,7 @@ def judge(
             cause_of,
         )
         exempt.add(spared.items())
-    rates = tuple(_rate(name, terms, whole, exempt) for name in ("literal", "without_terminal"))
+    rates = tuple(rate_of(name, terms, whole, exempt) for name in ("literal", "without_terminal"))
     contractual: RateName = "without_terminal" if sla.exclude_terminal else "literal"
     rate = next(each for each in rates if each.name == contractual)
     rate_met = not rate.total or Fraction(rate.successful, rate.total) >= sla.success_rate_min
@@ -153,9 +153,10 @@ class Tally:
             self.terminal += sum(counted.failed[cause] for cause in TERMINAL_CAUSES)
 
 
-def _rate(name: RateName, terms: Terms, whole: Tally, exempt: Tally) -> Rate:
-    """What was cancelled by its sender is no success and no failure."""
+def rate_of(name: RateName, terms: Terms, whole: Tally, exempt: Tally | None = None) -> Rate:
+    """What was cancelled by its sender is no success and no failure; `exempt` is left out of `whole`."""
     sla = terms.sla
+    exempt = exempt or Tally(())
     successful = whole.delivered - exempt.delivered
     total = whole.accepted - whole.cancelled - exempt.accepted + exempt.cancelled
     if sla.unknown == "excluded":

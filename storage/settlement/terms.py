@@ -157,6 +157,8 @@ class Assessment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     resolution: Percent = 25  # 故障解决
     support: Percent = 25  # 技术支持服务
     satisfaction: Percent = 25  # 服务满意度
+    # What a fault takes off the 100 points of its heading, which has no scale in the text.
+    points_per_fault: Percent = 5
     pass_score: Percent = 60  # of 100: 及格
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from gateway import registers
+from gateway import durable_answers
 from gateway.control import CommandError
 from gateway.register_forms import (
     FORMS,
@@ -179,7 +179,7 @@ async def test_an_answer_waits_for_the_disk(desk: Desk) -> None:
 
 
 async def test_a_disk_that_takes_nothing_is_no_success(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registers, "DURABLE_WAIT_S", 0.0)
+    monkeypatch.setattr(durable_answers, "DURABLE_WAIT_S", 0.0)
     desk.holding = True
     with pytest.raises(CommandError, match="the disk has not taken record 2 within 0 s, and still may"):
         await desk.open()

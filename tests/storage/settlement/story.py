@@ -226,6 +226,11 @@ class Story:
         facts = [("attributed", attributed)] if attributed else []
         return self.write(Noted(self.now_us, register, entry, event, self.now_us, "zhang", facts))
 
+    def entered(self, register: str, **facts: str) -> int:
+        """An entry with facts."""
+        now_us = self.now_us
+        return self.write(Noted(now_us, register, 0, "opened", now_us, "zhang", list(facts.items())))
+
     def complain(self, count: int = 1, attributed: str = "") -> None:
         for _ in range(count):
             self.noted("complaint", attributed=attributed)

@@ -141,7 +141,7 @@ def test_the_shipped_contract() -> None:
     )
     assert contract.arrears == Arrears(one_product_days=90, two_products_days=30)
     assert contract.assessment == Assessment(
-        months=12, faults=25, resolution=25, support=25, satisfaction=25, pass_score=60
+        months=12, faults=25, resolution=25, support=25, satisfaction=25, points_per_fault=5, pass_score=60
     )
     assert contract.alarms == Alarms(term_end_days=(90, 30, 7), complaints_at=8)
     assert contract.categories == {"office": "内部办公", "convenience": "便民服务", "document": "证件办理"}

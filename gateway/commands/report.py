@@ -1,0 +1,168 @@
+"""`jingxin report …`: how well the service ran, for any months and for a year of the contract (三.9)."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import typer
+
+from gateway.commands.options import ConfigOption, JsonOption
+from gateway.commands.result import show as show_result
+from gateway.commands.statement import PeriodOption, inputs_of, yuan
+from gateway.config import read
+
+if TYPE_CHECKING:
+    from storage.settlement.quality import Delays
+    from storage.settlement.report import Assessment, Report
+    from storage.settlement.service import Service
+
+app = typer.Typer(no_args_is_help=True, help="Service level and the yearly assessment.")
+
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="DIR", help="Write report.json and report.pdf there as well."),
+]
+
+_END_OF_TIME_US: Final = (1 << 63) - 1
+
+
+@app.command()
+def sla(
+    config: ConfigOption, period: PeriodOption, output: OutputOption = None, json: JsonOption = False
+) -> None:
+    """Rates, receipts, links, faults, complaints and what was late, in whole months."""
+    from storage.ledger.ledger import LEDGER_NAME, read_ledger
+    from storage.settlement.calendar import parse_period
+    from storage.settlement.counts import Cut
+    from storage.settlement.report import make_report
+
+    tables = read(config)
+    inputs = inputs_of(tables, None, None)
+    span = parse_period(period, inputs.contract.settlement)
+    with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
+        (applied,) = ledger.execute("SELECT applied_index FROM progress").fetchone()
+        cut = Cut(applied, _END_OF_TIME_US)
+        report = make_report(ledger, inputs.contract, span, tables.gateway.name, cut, inputs.cause_of)
+    _give(report, output, _shown(report), as_json=json)
+
+
+@app.command()
+def annual(
+    config: ConfigOption,
+    year: Annotated[int, typer.Option("--year", min=1, max=99, help="Of the contract, from 1.")],
+    output: OutputOption = None,
+    json: JsonOption = False,
+) -> None:
+    """The yearly assessment: faults, how they were dealt with, support, satisfaction, and all of `sla`."""
+    from storage.ledger.ledger import LEDGER_NAME, read_ledger
+    from storage.settlement.counts import Cut
+    from storage.settlement.report import assess, assessment_period, make_report
+
+    tables = read(config)
+    inputs = inputs_of(tables, None, None)
+    span = assessment_period(inputs.contract, year)
+    with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
+        (applied,) = ledger.execute("SELECT applied_index FROM progress").fetchone()
+        cut = Cut(applied, _END_OF_TIME_US)
+        report = make_report(ledger, inputs.contract, span, tables.gateway.name, cut, inputs.cause_of)
+        assessment = assess(ledger, inputs.contract, year, report, cut)
+    shown = {
+        "year": year,
+        "score": assessment.score,
+        "pass_score": assessment.pass_score,
+        "passed": assessment.passed,
+        **_shown(report),
+        "headings": [msgspec.structs.asdict(each) for each in assessment.headings],
+    }
+    _give(assessment, output, shown, as_json=json)
+
+
+def _give(what: Report | Assessment, output: Path | None, shown: dict[str, Any], *, as_json: bool) -> None:
+    if output is not None:
+        from storage.settlement.printed_report import printed_report
+
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "report.json").write_bytes(what.encode())
+        (output / "report.pdf").write_bytes(printed_report(what))
+    if as_json:
+        typer.echo(what.encode().decode(), nl=False)
+    else:
+        show_result(shown, as_json=False)
+
+
+def _shown(report: Report) -> dict[str, Any]:
+    """What fits on a terminal."""
+    service = report.service
+    return {
+        "months": f"{report.first_month}..{report.last_month}",
+        "records": report.records,
+        **_service(service),
+        "reports_late": f"{report.reports.late:,} of {report.reports.count:,}"
+        f" later than {report.report_limit_minutes} min",
+        "penalty_yuan": yuan(report.penalty_due),
+        "penalty_cap_yuan": None if report.penalty_cap is None else yuan(report.penalty_cap),
+        "receipts": [
+            {
+                "carrier": each.carrier,
+                "sent": each.sent,
+                "with_receipt": _percent(each.reported, each.sent),
+                **_delays(each.receipt),
+            }
+            for each in report.coverage
+        ],
+        "reports_to_applications": [_delays(report.reports)],
+        "links": [
+            {
+                "carrier": each.carrier,
+                "bound": _percent(each.bound, 1_000_000),
+                "lost": each.lost,
+                "longest_without_s": each.longest_s,
+            }
+            for each in report.links
+        ],
+        "rates": [
+            {
+                "month": each.month,
+                "carrier": each.carrier or "all",
+                "accepted": each.accepted,
+                "delivered": each.delivered,
+                "rate": each.rate or "-",
+                "without_terminal": each.rate_without_terminal or "-",
+            }
+            for each in report.rates
+        ],
+        "faults": [
+            {
+                "entry": str(each.entry),
+                "opened": each.opened,
+                "what": each.what,
+                "responded": each.clocks.responded,
+                "restored": each.clocks.restored,
+            }
+            for each in report.incidents
+        ],
+    }
+
+
+def _service(service: Service) -> dict[str, Any]:
+    rates = {f"rate_{each.name}": each.rate or "-" for each in service.rates}
+    return {
+        **rates,
+        "contractual": service.contractual,
+        "complaints": f"{service.complaints} of {service.complaints_max} allowed"
+        f" ({service.complaints_from} to {service.complaints_to})",
+        "indicators_met": service.met,
+    }
+
+
+def _delays(delays: Delays) -> dict[str, Any]:
+    shown = msgspec.structs.asdict(delays)
+    return {name: shown[name] for name in ("p50_s", "p95_s", "p99_s", "longest_s")}
+
+
+def _percent(part: int, whole: int) -> str:
+    """Cut, so that only all of it is 100 %."""
+    return f"{part * 10_000 // whole / 100:.2f} %" if whole else "-"

@@ -1,0 +1,79 @@
+"""The clocks that the contract runs on a fault (四.1), and what lateness costs (十三.3, 十三.4)."""
+
+from __future__ import annotations
+
+from datetime import date
+from fractions import Fraction
+from math import ceil
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from storage.settlement.calendar import day_of
+from storage.settlement.contract import rounded
+from storage.settlement.registers import CLOSED, DONE, OPENED, RESPONDED, RESTORED, Entry
+from storage.settlement.terms import Incident, Penalty, Reduction
+
+_MINUTE_US: Final = 60_000_000
+
+Verdict = Literal["in time", "late", "running"]
+
+
+class Clocks(Struct, frozen=True):
+    """Whole minutes from the opening, one that has begun counts; up to now where the clock still runs."""
+
+    respond_minutes: int
+    responded: Verdict
+    restore_minutes: int
+    restored: Verdict
+
+
+def clocks(entry: Entry, terms: Incident, now_us: int) -> Clocks:
+    """Both run from the opening. A fault that is restored was responded to before, and one that is closed was
+    restored before, whether anybody wrote it down or not."""
+    opened_us = entry.when(OPENED)
+    responded = _clock(opened_us, entry.first(RESPONDED, RESTORED, CLOSED), terms.respond_minutes, now_us)
+    restored = _clock(opened_us, entry.first(RESTORED, CLOSED), terms.restore_minutes, now_us)
+    return Clocks(*responded, *restored)
+
+
+def _clock(start_us: int, end_us: int, limit_minutes: int, now_us: int) -> tuple[int, Verdict]:
+    """The limit itself is in time (以内); without an end the clock runs as long as it could still be."""
+    passed_us = (end_us or now_us) - start_us
+    late = passed_us > limit_minutes * _MINUTE_US
+    return ceil(passed_us / _MINUTE_US), "late" if late else "in time" if end_us else "running"
+
+
+class Late(Struct, frozen=True):
+    """A service that came after its day. Money in 0.0001 yuan: amount is that of this service, penalty what
+    it costs by itself, before the cap over all of them."""
+
+    entry: int
+    service: str
+    due: str
+    done: str  # empty: not yet
+    days: int
+    amount: int
+    penalty: int
+
+
+def late_services(
+    found: list[Entry], terms: Penalty, reduction: Reduction, now_us: int
+) -> tuple[list[Late], int]:
+    """What is or was late, and what all of it costs without the cap: for each day after the due day, the day
+    on which it is done included, a share of the amount of that service."""
+    late = []
+    for entry in found:
+        due = date.fromisoformat(entry.fact("due"))
+        done_us = entry.when(DONE)
+        days = max(0, (day_of(done_us or now_us) - due).days)
+        amount = int(entry.fact("amount"))
+        penalty = rounded(Fraction(amount) * days * terms.per_day, reduction.to, reduction.rounding)
+        done = day_of(done_us).isoformat() if done_us else ""
+        late.append(Late(entry.number, entry.fact("service"), due.isoformat(), done, days, amount, penalty))
+    return late, sum(each.penalty for each in late)
+
+
+def cap(contract_amount: int | None, terms: Penalty) -> int | None:
+    """The most that all damages together may be (十三.4); None where the contract names no amount."""
+    return None if contract_amount is None else int(contract_amount * terms.cap)

@@ -1,0 +1,205 @@
+"""How well the service ran: receipts and how soon they came, reports to applications, links.
+
+Delays are counted in tenths of a second, by the time at which the gateway learnt of each thing. All of it
+follows from the ledger as it was at a cut.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec import Struct
+
+from storage.ledger.schema import table
+from storage.settlement.counts import Cut
+
+_TENTH_US: Final = 100_000
+_MINUTE_US: Final = 60_000_000
+
+
+class Delays(Struct, frozen=True):
+    """Seconds within which half, 95 and 99 of a hundred came; 0.0 where there were none. late: above the
+    limit."""
+
+    count: int
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    longest_s: float
+    late: int
+
+
+class Coverage(Struct, frozen=True):
+    """Parts that a carrier took, and those of which a receipt with an outcome came."""
+
+    carrier: str
+    network: str
+    sent: int
+    reported: int
+    receipt: Delays  # from the carrier's response to its final receipt
+
+
+class Availability(Struct, frozen=True):
+    """One carrier account over a span. bound: the share of the span in which a link was bound, in
+    millionths; lost: how often none was left; longest_s: the longest time without any."""
+
+    carrier: str
+    bound: int
+    lost: int
+    longest_s: int
+
+
+def coverage(connection: sqlite3.Connection, start_us: int, end_us: int, cut: Cut) -> list[Coverage]:
+    """By carrier account, of parts accepted in the span."""
+    sent: dict[tuple[str, str], int] = defaultdict(int)
+    delays: dict[tuple[str, str], dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for month in _months(connection, start_us, end_us):
+        rows = connection.execute(
+            f"""SELECT carrier, network,
+                CASE WHEN ended != 0 AND ended <= ? AND ended_us < ? AND outcome.kind = 'receipt'
+                THEN max(ended_us - sent_us, 0) / {_TENTH_US} ELSE -1 END AS tenths, count(*)
+            FROM {table("part", month)} AS part JOIN owner ON owner.id = part.owner
+                LEFT JOIN outcome ON outcome.id = part.outcome
+            WHERE accepted_us >= ? AND accepted_us < ? AND number <= ? AND sent != 0 AND sent <= ?
+                AND sent_us < ?
+            GROUP BY 1, 2, 3""",
+            (*cut, start_us, end_us, cut.last, *cut),
+        )
+        for carrier, network, tenths, count in rows:
+            sent[carrier, network] += count
+            if tenths >= 0:
+                delays[carrier, network][tenths] += count
+    return [
+        Coverage(*key, count, sum(delays[key].values()), _delays(delays[key], None))
+        for key, count in sorted(sent.items())
+    ]
+
+
+def report_delays(
+    connection: sqlite3.Connection, start_us: int, end_us: int, cut: Cut, max_minutes: int
+) -> Delays:
+    """From the receipts that came in the span to the first answer of the application to each (四.15)."""
+    tenths: dict[int, int] = defaultdict(int)
+    months = [name for (name,) in connection.execute("SELECT name FROM month ORDER BY name").fetchall()]
+    for place, month in enumerate(months):
+        # Applications are offered a report for days (account.report_retention_h): it stands in the month of
+        # its receipt or in the next.
+        answers = [
+            f"""(SELECT min(time_us) FROM {table("report", later)} AS report
+                WHERE report.record = CASE matched WHEN 0 THEN receipt.idx ELSE matched END
+                AND status = 0 AND report.idx <= :last AND time_us < :before)"""
+            for later in months[place : place + 2]
+        ]
+        rows = connection.execute(
+            f"""SELECT max(coalesce({", ".join(answers)}, -1) - receipt.time_us, 0) / {_TENTH_US} AS tenths,
+                count(*)
+            FROM {table("receipt", month)} AS receipt
+            WHERE receipt.time_us >= :start AND receipt.time_us < :end AND receipt.idx <= :last
+                AND coalesce({", ".join(answers)}, -1) >= 0
+            GROUP BY tenths""",
+            {"start": start_us, "end": end_us, "last": cut.last, "before": cut.before_us},
+        )
+        for delay, count in rows:
+            tenths[delay] += count
+    return _delays(tenths, max_minutes * _MINUTE_US // _TENTH_US)
+
+
+def availability(connection: sqlite3.Connection, start_us: int, end_us: int, cut: Cut) -> list[Availability]:
+    """Of each carrier account that a configuration named, from the events of its links.
+
+    A start of the gateway finds no link bound: after a crash they were lost with the last event before it.
+    """
+    names = connection.execute(
+        "SELECT DISTINCT name FROM configured WHERE what = 'carrier' AND idx <= ? ORDER BY name", (cut.last,)
+    ).fetchall()
+    carriers = {name: _Links(start_us, end_us) for (name,) in names}
+    last_us = 0
+    for kind, name, place, event, time_us in _link_events(connection, end_us, cut):
+        if kind == "gateway":
+            for links in carriers.values():
+                links.all_down(last_us if event == "started" else time_us)
+        elif name in carriers:
+            carriers[name].note(place, time_us, bound=event == "bound")
+        last_us = time_us
+    return [links.sum_up(name) for name, links in carriers.items()]
+
+
+def _link_events(
+    connection: sqlite3.Connection, end_us: int, cut: Cut
+) -> Iterable[tuple[str, str, int, str, int]]:
+    for (month,) in connection.execute("SELECT name FROM month ORDER BY name").fetchall():
+        yield from connection.execute(
+            f"""SELECT kind, name, place, event, time_us FROM {table("event", month)}
+            WHERE kind IN ('link', 'gateway') AND idx <= ? AND time_us < ? AND time_us < ? ORDER BY idx""",
+            (*cut, end_us),
+        )
+
+
+class _Links:
+    """The links of one carrier account as time goes by."""
+
+    def __init__(self, start_us: int, end_us: int) -> None:
+        self._start_us, self._end_us = start_us, end_us
+        self._bound: set[int] = set()
+        self._since_us = start_us  # since when at least one is bound, or none is
+        self._bound_us = 0
+        self._lost = 0
+        self._longest_us = 0
+
+    def note(self, place: int, time_us: int, *, bound: bool) -> None:
+        was_up = bool(self._bound)
+        if bound:
+            self._bound.add(place)
+        else:
+            self._bound.discard(place)
+        if was_up != bool(self._bound):
+            self._turn(time_us, was_up=was_up)
+
+    def all_down(self, time_us: int) -> None:
+        if self._bound:
+            self._bound.clear()
+            self._turn(time_us, was_up=True)
+
+    def _turn(self, time_us: int, *, was_up: bool) -> None:
+        now_us = min(max(time_us, self._start_us), self._end_us)
+        passed_us = max(now_us - self._since_us, 0)
+        if was_up:
+            self._bound_us += passed_us
+            self._lost += self._start_us <= time_us < self._end_us
+        else:
+            self._longest_us = max(self._longest_us, passed_us)
+        self._since_us = max(now_us, self._since_us)
+
+    def sum_up(self, name: str) -> Availability:
+        self._turn(self._end_us, was_up=bool(self._bound))
+        share = self._bound_us * 1_000_000 // (self._end_us - self._start_us)
+        return Availability(name, share, self._lost, self._longest_us // 1_000_000)
+
+
+def _delays(tenths: dict[int, int], limit: int | None) -> Delays:
+    """Of numbers of things by their delay."""
+    total = sum(tenths.values())
+    if not total:
+        return Delays(0, 0.0, 0.0, 0.0, 0.0, 0)
+    wanted = [max(1, -(-total * share // 100)) for share in (50, 95, 99)]
+    found: list[int] = []
+    passed = 0
+    for delay in sorted(tenths):
+        passed += tenths[delay]
+        while len(found) < len(wanted) and passed >= wanted[len(found)]:
+            found.append(delay)
+    late = sum(count for delay, count in tenths.items() if limit is not None and delay > limit)
+    p50, p95, p99 = found
+    return Delays(total, p50 / 10, p95 / 10, p99 / 10, max(tenths) / 10, late)
+
+
+def _months(connection: sqlite3.Connection, start_us: int, end_us: int) -> list[str]:
+    """Of which the parts were accepted in the span."""
+    rows = connection.execute(
+        "SELECT name FROM month WHERE oldest_us < ? AND newest_us >= ? ORDER BY first_index",
+        (end_us, start_us),
+    ).fetchall()
+    return [name for (name,) in rows]

@@ -1,0 +1,321 @@
+"""The service of a span of days, for people: rates, receipts, links, faults, complaints, what was late.
+
+And the yearly assessment of 三.9, which has four headings: how often there were faults (故障次数), how they
+were dealt with (故障解决), support (技术支持服务) and satisfaction (服务满意度). The first two follow from
+the register of incidents; the others are what a person has entered in the register of ratings.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from storage.settlement.calendar import Month, Period, day_of, moment, moment_us
+from storage.settlement.contract import Contract
+from storage.settlement.counts import CauseOf, Counts, Cut, count
+from storage.settlement.incidents import Clocks, Late, cap, clocks, late_services
+from storage.settlement.quality import (
+    Availability,
+    Coverage,
+    Delays,
+    availability,
+    coverage,
+    report_delays,
+)
+from storage.settlement.registers import (
+    BEGAN,
+    DELAY,
+    ENDED,
+    FORCE_MAJEURE,
+    INCIDENT,
+    MAINTENANCE,
+    OPENED,
+    PROOF,
+    RATING,
+    Entry,
+    entries,
+)
+from storage.settlement.service import Service, Tally, judge, rate_of
+
+FORMAT: Final = "jingxin-report-1"
+
+_HOUR_US: Final = 3_600_000_000
+_FULL: Final = 100
+
+
+class MonthlyRate(Struct, frozen=True, kw_only=True):
+    """Messages of one month and carrier; carrier "" stands for all of them together."""
+
+    month: str
+    carrier: str
+    accepted: int
+    delivered: int
+    rate: str  # by the letter, six decimals, cut; "" without messages
+    rate_without_terminal: str
+
+
+class Incident(Struct, frozen=True, kw_only=True):
+    """A fault and its clocks."""
+
+    entry: int
+    opened: str
+    by: str
+    what: str
+    clocks: Clocks
+    subcontractor: str
+
+
+class Announcement(Struct, frozen=True, kw_only=True):
+    """Planned work. notice_hours: from the announcement to the planned begin, cut."""
+
+    entry: int
+    what: str
+    announced: str
+    began: str
+    ended: str
+    notice_hours: int
+    notice_min_hours: int
+
+
+class Prevention(Struct, frozen=True, kw_only=True):
+    """Force majeure."""
+
+    entry: int
+    what: str
+    began: str
+    ended: str
+    proven: str  # when the proof came; "" if it did not
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """All of it. penalty: for what was late; penalty_cap: None where the contract names no amount."""
+
+    format: str
+    log: str
+    records: int
+    first_month: str
+    last_month: str
+    party_a: str
+    party_b: str
+    contract: str
+    contract_sha256: str
+    rates: tuple[MonthlyRate, ...]
+    service: Service
+    coverage: tuple[Coverage, ...]
+    report_limit_minutes: int
+    reports: Delays
+    links: tuple[Availability, ...]
+    incidents: tuple[Incident, ...]
+    maintenance: tuple[Announcement, ...]
+    force_majeure: tuple[Prevention, ...]
+    late: tuple[Late, ...]
+    penalty: int
+    penalty_cap: int | None
+    penalty_due: int
+
+    def encode(self) -> bytes:
+        """As a statement is encoded."""
+        return msgspec.json.encode(self, order="sorted") + b"\n"
+
+
+class Heading(Struct, frozen=True, kw_only=True):
+    """One heading of the assessment. score: of 100; None where nobody has rated it."""
+
+    name: str
+    weight: int
+    score: int | None
+    because: str
+
+
+class Assessment(Struct, frozen=True, kw_only=True):
+    """One year of the contract. score: the weighted mean, cut; None until every heading has one."""
+
+    format: str
+    year: int
+    headings: tuple[Heading, ...]
+    score: int | None
+    pass_score: int
+    passed: bool | None
+    report: Report
+
+    def encode(self) -> bytes:
+        """As a statement is encoded."""
+        return msgspec.json.encode(self, order="sorted") + b"\n"
+
+
+def make_report(
+    connection: sqlite3.Connection,
+    contract: Contract,
+    period: Period,
+    log: str,
+    cut: Cut,
+    cause_of: CauseOf,
+) -> Report:
+    """The service in whole months, as it is known at the cut."""
+    terms = contract.terms(period.first_day)
+    start_us, end_us = period.start_us, period.end_us
+    basis = terms.recon.carrier_basis
+    counts = count(connection, start_us, end_us, cut, terms.billing.unit, basis, cause_of)
+    now_us = min(cut.before_us, end_us)
+
+    def of(register: str) -> list[Entry]:
+        """Entries that were opened in the span."""
+        return [each for each in entries(connection, register, cut) if start_us <= each.when(OPENED) < end_us]
+
+    prevented = [
+        each
+        for each in entries(connection, FORCE_MAJEURE, cut)
+        if each.when(BEGAN) < end_us and (each.when(ENDED) or end_us) > start_us
+    ]
+    last_us = now_us - 1  # of the last day
+    late, penalty = late_services(of(DELAY), terms.penalty, terms.reduction, last_us)
+    most = cap(contract.amount, terms.penalty)
+    return Report(
+        format=FORMAT,
+        log=log,
+        records=cut.last,
+        first_month=str(period.first),
+        last_month=str(period.last),
+        party_a=contract.party_a,
+        party_b=contract.party_b,
+        contract=contract.title,
+        contract_sha256=contract.digest.hex(),
+        rates=tuple(_rates(contract, period.months(), counts)),
+        service=judge(connection, contract, terms, period.months(), counts, cut, cause_of),
+        coverage=tuple(coverage(connection, start_us, end_us, cut)),
+        report_limit_minutes=terms.report.max_delay_minutes,
+        reports=report_delays(connection, start_us, end_us, cut, terms.report.max_delay_minutes),
+        links=tuple(availability(connection, start_us, now_us, cut)),
+        incidents=tuple(
+            Incident(
+                entry=each.number,
+                opened=moment(each.when(OPENED)),
+                by=each.fact("by"),
+                what=each.events[0].facts.get("what", ""),
+                clocks=clocks(each, terms.incident, now_us),
+                subcontractor=each.fact("subcontractor"),
+            )
+            for each in of(INCIDENT)
+        ),
+        maintenance=tuple(
+            _announcement(each, terms.maintenance.min_notice_hours) for each in of(MAINTENANCE)
+        ),
+        force_majeure=tuple(
+            Prevention(
+                entry=each.number,
+                what=each.fact("what"),
+                began=moment(each.when(BEGAN)),
+                ended=_moment_or_empty(each.when(ENDED)),
+                proven=_moment_or_empty(each.when(PROOF)),
+            )
+            for each in prevented
+        ),
+        late=tuple(late),
+        penalty=penalty,
+        penalty_cap=most,
+        penalty_due=penalty if most is None else min(penalty, most),
+    )
+
+
+def assessment_period(contract: Contract, year: int) -> Period:
+    """The months of a year of the contract, from 1; the first begins with the month of its start."""
+    months = contract.assessment.months
+    first = Month(contract.start.year, contract.start.month).later((year - 1) * months)
+    return Period(0, first, first.later(months - 1))
+
+
+def assess(
+    connection: sqlite3.Connection, contract: Contract, year: int, report: Report, cut: Cut
+) -> Assessment:
+    """The four headings for a year of the contract, of which `report` is."""
+    weights = contract.assessment
+    faults = len(report.incidents)
+    kept = sum(
+        each.clocks.responded == "in time" and each.clocks.restored == "in time" for each in report.incidents
+    )
+    rated = [each for each in entries(connection, RATING, cut) if each.fact("year") == str(year)]
+    headings = (
+        Heading(
+            name="faults",
+            weight=weights.faults,
+            score=max(0, _FULL - faults * weights.points_per_fault),
+            because=f"{faults} faults, {weights.points_per_fault} points each",
+        ),
+        Heading(
+            name="resolution",
+            weight=weights.resolution,
+            score=_FULL * kept // faults if faults else _FULL,
+            because=f"{kept} of {faults} responded to and restored in time",
+        ),
+        _rated("support", weights.support, rated),
+        _rated("satisfaction", weights.satisfaction, rated),
+    )
+    scores = [heading.score for heading in headings if heading.score is not None]
+    score = None
+    if len(scores) == len(headings):
+        score = sum(each.weight * (each.score or 0) for each in headings) // _FULL
+    return Assessment(
+        format=FORMAT,
+        year=year,
+        headings=headings,
+        score=score,
+        pass_score=weights.pass_score,
+        passed=None if score is None else score >= weights.pass_score,
+        report=report,
+    )
+
+
+def _rated(name: str, weight: int, rated: Sequence[Entry]) -> Heading:
+    """What a person has entered last."""
+    if not rated:
+        return Heading(name=name, weight=weight, score=None, because="nobody has rated it")
+    last = rated[-1]
+    who = last.events[0].who
+    because = f"rated by {who} on {day_of(last.when(OPENED)).isoformat()}"
+    return Heading(name=name, weight=weight, score=int(last.fact(name)), because=because)
+
+
+def _rates(contract: Contract, months: Sequence[Month], counts: Counts) -> list[MonthlyRate]:
+    """For each month one of each carrier and one of all; replies are nobody's, and in that of all."""
+    rows = []
+    for month in months:
+        name = str(month)
+        terms = contract.terms(month.first_day)
+        lines = [(line, counted) for line, counted in counts.items() if line.month == name]
+        carriers = sorted({line.network for line, _ in lines if line.network})
+        for carrier in (*carriers, ""):
+            tally = Tally((line, counted) for line, counted in lines if carrier in ("", line.network))
+            literal, without = (rate_of(each, terms, tally) for each in ("literal", "without_terminal"))
+            rows.append(
+                MonthlyRate(
+                    month=name,
+                    carrier=carrier,
+                    accepted=tally.accepted,
+                    delivered=tally.delivered,
+                    rate=literal.rate,
+                    rate_without_terminal=without.rate,
+                )
+            )
+    return rows
+
+
+def _announcement(entry: Entry, min_hours: int) -> Announcement:
+    announced_us = entry.when(OPENED)
+    planned_us = moment_us(entry.fact("from"))
+    return Announcement(
+        entry=entry.number,
+        what=entry.fact("what"),
+        announced=moment(announced_us),
+        began=_moment_or_empty(entry.when(BEGAN)),
+        ended=_moment_or_empty(entry.when(ENDED)),
+        notice_hours=(planned_us - announced_us) // _HOUR_US,
+        notice_min_hours=min_hours,
+    )
+
+
+def _moment_or_empty(time_us: int) -> str:
+    return moment(time_us) if time_us else ""

@@ -1,0 +1,195 @@
+"""The service of a span: delays, links, faults and lateness, each with figures computed by hand."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from storage.records import LinkEvent, Reported, Started, Stopped
+from storage.settlement.calendar import parse_period
+from storage.settlement.contract import Contract, shipped_contract
+from storage.settlement.counts import Cut
+from storage.settlement.incidents import cap
+from storage.settlement.quality import Availability, Delays
+from storage.settlement.report import Assessment, Report, assess, assessment_period, make_report
+from tests.storage.settlement.story import NAME, Story, at, cause_of
+
+END = (1 << 63) - 1
+
+
+def report_of(story: Story, months: str, contract: Contract | None = None, known_at: int = END) -> Report:
+    contract = contract or shipped_contract()
+    with closing(story.ledger()) as connection:
+        period = parse_period(months, contract.settlement)
+        return make_report(connection, contract, period, NAME, Cut(END, known_at), cause_of)
+
+
+def assessment_of(story: Story, year: int) -> Assessment:
+    contract = shipped_contract()
+    with closing(story.ledger()) as connection:
+        cut = Cut(END, END)
+        period = assessment_period(contract, year)
+        report = make_report(connection, contract, period, NAME, cut, cause_of)
+        return assess(connection, contract, year, report, cut)
+
+
+def test_delays_of_receipts_and_reports(tmp_path: Path) -> None:
+    with Story(tmp_path) as story:
+        story.at("2026-06-10 10:00:00")
+        numbers = [story.accept() for _ in range(100)]
+        story.dispatch(*numbers)
+        for number in numbers[:99]:  # one is refused for good: no carrier took it
+            story.sent(number)
+        story.refused(numbers[99])
+        receipts = []
+        for seconds, some in ((2, numbers[:50]), (30, numbers[50:94]), (600, numbers[94:98])):
+            story.now_us = at("2026-06-10 10:00:00") + seconds * 1_000_000
+            receipts += [story.receipt(number) for number in some]
+        # Reports: 97 within a second, one after six minutes.
+        story.now_us += 1_000_000
+        story.write(*(Reported(index, story.now_us, "hukou", 1, 0) for index in receipts[:97]))
+        story.now_us += 360_000_000
+        story.write(Reported(receipts[97], story.now_us, "hukou", 1, 0))
+        report = report_of(story, "2026-06..2026-06")
+    (covered,) = report.coverage
+    # 99 taken, 98 with a receipt. The 49th of 98 came after 2 s, the 94th after 30 s, the 98th after 600 s.
+    assert (covered.carrier, covered.network, covered.sent, covered.reported) == ("cmcc", "mobile", 99, 98)
+    assert covered.receipt == Delays(98, 2.0, 30.0, 600.0, 600.0, 0)
+    # The first 50 were reported 599 s after they came, the next 44 after 571 s, three after 1 s, one after
+    # 361 s: 95 are later than the 5 minutes.
+    assert report.reports == Delays(98, 599.0, 599.0, 599.0, 599.0, 95)
+
+
+def test_links_over_a_month(tmp_path: Path) -> None:
+    # June has 720 hours. Bound from the 1st at 01:00, one of two lost for a while, both from the 10th 00:00
+    # to 12:00, then a crash on the 20th at 06:00 that is started again an hour later and bound at 08:00.
+    def link(place: int, event: str, carrier: str = "cmcc") -> LinkEvent:
+        return LinkEvent(story.now_us, carrier, place, event, "")
+
+    with Story(tmp_path, "2026-06-01 00:00:00") as story:
+        story.at("2026-06-01 01:00:00").write(link(0, "bound"), link(1, "bound"))
+        story.at("2026-06-05").write(link(1, "down"))
+        story.at("2026-06-06").write(link(1, "bound"))
+        story.at("2026-06-10").write(link(0, "down"), link(1, "parked"))
+        story.at("2026-06-10 12:00:00").write(link(0, "bound"))
+        story.at("2026-06-20 06:00:00").write(link(2, "bound", "cucc"))
+        story.at("2026-06-20 07:00:00").write(Started(story.now_us, NAME, "0.1.0", bytes(32), "host 1"))
+        story.at("2026-06-20 08:00:00").write(link(0, "bound"))
+        story.at("2026-06-30 12:00:00").write(Stopped(story.now_us, "by hand"))
+        story.at("2026-07-02").write(link(0, "bound"))
+        links = {each.carrier: each for each in report_of(story, "2026-06..2026-06").links}
+    # cmcc: 9 days less 1 h = 215 h, 9 days 18 h = 234 h, 10 days 4 h = 244 h: 693 of 720 h.
+    assert links["cmcc"] == Availability("cmcc", 693 * 1_000_000 // 720, 3, 12 * 3600)
+    # cucc was bound with the last event before the crash: no time at all.
+    assert (links["cucc"].bound, links["cucc"].lost) == (0, 1)
+    assert links["ctcc"] == Availability("ctcc", 0, 0, 720 * 3600)
+
+
+@pytest.mark.parametrize(
+    ("responded", "restored", "verdicts"),
+    [
+        # 1小时之内, 8小时内: the limit itself is in time.
+        ("11:00:00", "18:00:00", (60, "in time", 480, "in time")),
+        ("11:00:01", "18:00:01", (61, "late", 481, "late")),
+        # What was restored was responded to before.
+        ("", "10:30:00", (30, "in time", 30, "in time")),
+        # Nobody did anything by the end of the month.
+        ("", "", (29_640, "late", 29_640, "late")),
+    ],
+)
+def test_the_clocks_of_a_fault(
+    responded: str, restored: str, verdicts: tuple[object, ...], tmp_path: Path
+) -> None:
+    with Story(tmp_path) as story:
+        entry = story.at("2026-06-10 10:00:00").noted("incident")
+        if responded:
+            story.at(f"2026-06-10 {responded}").noted("incident", "responded", entry)
+        if restored:
+            story.at(f"2026-06-10 {restored}").noted("incident", "restored", entry)
+        (incident,) = report_of(story, "2026-06..2026-06").incidents
+    assert msgspec.structs.astuple(incident.clocks) == verdicts
+
+
+def test_what_lateness_costs(tmp_path: Path) -> None:
+    # 12,000 yuan, due on 1 June, done on the 5th: 4 days, 4 % of it, 480 yuan. 1,000.01 yuan, due on the 28th
+    # and not done by the end of June: the 29th and 30th, 2 % of it: 20.0002 yuan, to the fen 20.00.
+    with Story(tmp_path) as story:
+        story.at("2026-06-01 09:00:00")
+        first = story.entered("delay", service="portal", due="2026-06-01", amount="120000000")
+        story.at("2026-06-05 18:00:00").noted("delay", "done", first)
+        story.at("2026-06-28").entered("delay", service="page", due="2026-06-28", amount="10000100")
+        report = report_of(story, "2026-06..2026-06")
+        assert [(late.service, late.days, late.penalty) for late in report.late] == [
+            ("portal", 4, 4_800_000),
+            ("page", 2, 200_000),
+        ]
+        assert (report.penalty, report.penalty_cap, report.penalty_due) == (5_000_000, None, 5_000_000)
+        # 十三.4: no more than the amount of the contract, here 300 yuan.
+        small = msgspec.structs.replace(shipped_contract(), amount=3_000_000)
+        report = report_of(story, "2026-06..2026-06", small)
+        assert (report.penalty, report.penalty_cap, report.penalty_due) == (5_000_000, 3_000_000, 3_000_000)
+    assert cap(None, shipped_contract().signed.penalty) is None
+
+
+def test_rates_by_month_and_carrier(tmp_path: Path) -> None:
+    with Story(tmp_path) as story:
+        story.at("2026-06-10").deliver(3)
+        story.deliver(1, b"MK:0012")
+        story.deliver(2, carrier="cucc")
+        story.reply()
+        story.at("2026-07-10").deliver(1, b"ID:0318")
+        rates = report_of(story, "2026-06..2026-07").rates
+    assert [
+        (r.month, r.carrier, r.accepted, r.delivered, r.rate, r.rate_without_terminal) for r in rates
+    ] == [
+        ("2026-06", "mobile", 4, 3, "0.800000", "1.000000"),  # with the reply 4 of 5, and 4 of 4
+        ("2026-06", "unicom", 2, 2, "1.000000", "1.000000"),
+        ("2026-06", "", 6, 5, "0.857142", "1.000000"),
+        ("2026-07", "mobile", 1, 0, "0.000000", "0.000000"),
+        ("2026-07", "", 1, 0, "0.000000", "0.000000"),
+    ]
+
+
+def test_planned_work_and_force_majeure_are_listed(tmp_path: Path) -> None:
+    with Story(tmp_path) as story:
+        story.at("2026-06-01 00:00:00")
+        times = {"from": "2026-06-03 01:00:00", "to": "2026-06-03 03:00:00"}
+        work = story.entered("maintenance", what="patch", **times)
+        story.at("2026-06-03 01:10:00").noted("maintenance", "began", work)
+        story.at("2026-06-03 02:00:00").noted("maintenance", "ended", work)
+        flood = story.at("2026-06-20").entered("force majeure", what="flood")
+        story.noted("force majeure", "began", flood)
+        report = report_of(story, "2026-06..2026-06")
+    (planned,) = report.maintenance
+    assert (planned.what, planned.notice_hours, planned.notice_min_hours) == ("patch", 49, 72)
+    assert (planned.began, planned.ended) == ("2026-06-03 01:10:00", "2026-06-03 02:00:00")
+    (prevented,) = report.force_majeure
+    assert (prevented.what, prevented.began, prevented.ended) == ("flood", "2026-06-20 00:00:00", "")
+
+
+def test_the_yearly_assessment(tmp_path: Path) -> None:
+    # Year 3 is December 2025 to November 2026. Two faults: 100 - 2 * 5 = 90; one of two in time: 50. Rated 80
+    # and 70 (the last word). (90 + 50 + 80 + 70) / 4 = 72.5, cut to 72, above 60.
+    with Story(tmp_path, "2025-12-01") as story:
+        story.at("2026-01-10 10:00:00")
+        good, bad = story.noted("incident"), story.noted("incident")
+        story.at("2026-01-10 10:30:00").noted("incident", "restored", good)
+        story.at("2026-01-11 10:30:00").noted("incident", "restored", bad)
+        unrated = assessment_of(story, 3)
+        assert (unrated.score, unrated.passed) == (None, None)
+        story.at("2026-11-01").entered("rating", year="3", support="10", satisfaction="10")
+        story.at("2026-11-20").entered("rating", year="3", support="80", satisfaction="70")
+        story.entered("rating", year="2", support="1", satisfaction="1")
+        year = assessment_of(story, 3)
+    assert [(each.name, each.weight, each.score) for each in year.headings] == [
+        ("faults", 25, 90),
+        ("resolution", 25, 50),
+        ("support", 25, 80),
+        ("satisfaction", 25, 70),
+    ]
+    assert (year.score, year.passed, year.pass_score) == (72, True, 60)
+    assert (year.report.first_month, year.report.last_month) == ("2025-12", "2026-11")
+    assert msgspec.json.decode(year.encode())["report"]["records"] == END
