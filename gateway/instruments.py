@@ -88,6 +88,12 @@ def register(
         "Durable records that are not in the ledger's tables yet: some seconds', while a ledger runs.",
         behind(ledger.tabled),
     )
+    metrics.gauge_family(
+        "jingxin_contract_alarm",
+        "1 for each threshold of the contract that is near.",
+        ("alarm",),
+        lambda: {(alarm.name,): 1.0 for alarm in ledger.alarms()},
+    )
     metrics.expose_histogram("jingxin_evidence_sync_seconds", "The fdatasync of a batch.", commitment.sync)
     metrics.expose_histogram(
         "jingxin_evidence_batch_records", "Records in a batch.", commitment.batch_records

@@ -16,6 +16,7 @@ import structlog
 
 from gateway import __version__, logs
 from gateway.config_table import is_credential
+from gateway.watch import Watch
 from storage.database import DatabaseError
 from storage.errors import EvidenceError, LogInUse
 from storage.ledger.ledger import LEDGER_NAME, Ledger
@@ -56,6 +57,7 @@ def run(tables: Tables, signing_key: Path) -> int:
         with (
             Notary(gateway.evidence_dir, gateway.proofs_dir, gateway.name, signer) as notary,
             Bookkeeper(gateway.state_dir / LEDGER_NAME, gateway.evidence_dir) as bookkeeper,
+            Watch(tables),
         ):
             _follow(notary, bookkeeper)
     except EvidenceError as error:

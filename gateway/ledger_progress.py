@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.alarm_file import read_alarms
 from storage.checkpoints import signed_records
 from storage.ledger.ledger import LEDGER_NAME, applied_index
+from storage.settlement.alarms import Alarm
 
 
 class LedgerProgress(msgspec.Struct, frozen=True):
@@ -23,3 +25,7 @@ class LedgerProgress(msgspec.Struct, frozen=True):
     def tabled(self) -> int:
         """Records that are in its tables."""
         return applied_index(self.state_dir / LEDGER_NAME)
+
+    def alarms(self) -> list[Alarm]:
+        """Thresholds that are near, as they were found last."""
+        return read_alarms(self.state_dir)

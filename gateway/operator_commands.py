@@ -25,6 +25,7 @@ from gateway.number_keeper import NumberKeeper
 from gateway.number_plan import mask, normalise
 from gateway.open_parts import OpenParts
 from gateway.pipeline import Pipeline
+from gateway.recorded_actions import RecordedActions
 from gateway.reload import Reload
 from gateway.turns import Turns
 from gateway.upstream import Listener
@@ -107,6 +108,7 @@ class OperatorCommands:
             "uncertain_list": self._uncertain_list,
             "uncertain_resend": self._uncertain_resend,
             "uncertain_close": self._uncertain_close,
+            **RecordedActions(pipeline.journal, log).handlers,
         }
 
     # -- see ------------------------------------------------------------------------------------------------
@@ -121,6 +123,7 @@ class OperatorCommands:
             "evidence_records": self._log.durable_index,
             "signed_records": self._ledger.signed(),
             "ledger_records": self._ledger.tabled(),
+            "alarms": [alarm.detail for alarm in self._ledger.alarms()],
             "open_parts": len(self._open.open),
             "uncertain_parts": sum(
                 carrier.correlation.uncertain for carrier in self._known_carriers.values()

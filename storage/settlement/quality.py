@@ -127,6 +127,49 @@ def availability(connection: sqlite3.Connection, start_us: int, end_us: int, cut
     return [links.sum_up(name) for name, links in carriers.items()]
 
 
+def links_now(connection: sqlite3.Connection) -> dict[str, tuple[bool, int]]:
+    """Of each carrier account that the last configuration named: whether a link is bound, and since when that
+    is so. Without a gateway that serves nothing is known, and it is empty."""
+    events = _since_last_start(connection)
+    if not events or events[-1][0] == "gateway":
+        return {}
+    (configured,) = connection.execute("SELECT max(idx) FROM configured").fetchone()
+    names = connection.execute(
+        "SELECT name FROM configured WHERE what = 'carrier' AND idx = ?", (configured,)
+    )
+    bound: dict[str, set[int]] = {name: set() for (name,) in names}
+    since = dict.fromkeys(bound, events[0][4])
+    for kind, name, place, event, time_us in events:
+        if kind != "link" or name not in bound:
+            continue
+        before = bool(bound[name])
+        if event == "bound":
+            bound[name].add(place)
+        else:
+            bound[name].discard(place)
+        if before != bool(bound[name]):
+            since[name] = time_us
+    return {name: (bool(places), since[name]) for name, places in bound.items()}
+
+
+def _since_last_start(connection: sqlite3.Connection) -> list[tuple[str, str, int, str, int]]:
+    """The events of links and the gateway from its last start on, the start first."""
+    found: list[tuple[str, str, int, str, int]] = []
+    for (month,) in connection.execute("SELECT name FROM month ORDER BY name DESC").fetchall():
+        own = table("event", month)
+        (start,) = connection.execute(
+            f"SELECT coalesce(max(idx), 0) FROM {own} WHERE kind = 'gateway' AND event = 'started'"
+        ).fetchone()
+        found[:0] = connection.execute(
+            f"""SELECT kind, name, place, event, time_us FROM {own}
+            WHERE kind IN ('link', 'gateway') AND idx >= ? ORDER BY idx""",
+            (start,),
+        ).fetchall()
+        if start:
+            return found
+    return []
+
+
 def _link_events(
     connection: sqlite3.Connection, end_us: int, cut: Cut
 ) -> Iterable[tuple[str, str, int, str, int]]:

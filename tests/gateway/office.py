@@ -27,6 +27,7 @@ from gateway.reload import Reload
 from storage import records
 from storage.log import EvidenceLog
 from storage.seal import Sealer
+from storage.settlement.alarms import Alarm
 from tests.gateway.peers import ApplicationPeer, CarrierPeer
 from tests.gateway.world import World
 
@@ -93,6 +94,9 @@ class FarLedger(LedgerProgress, frozen=True):
 
     def tabled(self) -> int:
         return 5
+
+    def alarms(self) -> list[Alarm]:
+        return [Alarm("term", "the term ends on 2026-11-30, in 4 days")]
 
 
 class Carriers:

@@ -137,6 +137,7 @@ async def test_the_status_counts_what_there_is(desk: Desk) -> None:
     assert (status["open_parts"], status["uncertain_parts"], status["draining"]) == (2, 2, False)
     assert status["evidence_records"] == len(desk.world.log.entries)
     assert (status["signed_records"], status["ledger_records"]) == (7, 5)
+    assert status["alarms"] == ["the term ends on 2026-11-30, in 4 days"]
     assert (status["ported_left_out"], status["opt_outs_closed"]) == (0, [])
     assert status["accounts"]["hukou"] == {
         "sessions": 1,

@@ -1,0 +1,146 @@
+"""What somebody should hear of before the contract makes it dear: thresholds that are near.
+
+An alarm is a fact of the moment, made anew each time; what it rests on is in the evidence.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Final
+
+from msgspec import Struct
+
+from storage.settlement.calendar import Month, WrongPeriod, day_of, moment, settlement_period_of
+from storage.settlement.contract import Contract
+from storage.settlement.counts import CauseOf, Cut, count
+from storage.settlement.registers import complaints
+from storage.settlement.service import Tally, cut_decimal, rate_of
+from storage.settlement.terms import Terms
+
+_HOUR_US: Final = 3_600_000_000
+_DAY_US: Final = 24 * _HOUR_US
+
+# Below so many messages a day a share says nothing.
+SAMPLE_MIN: Final = 1_000
+
+# Receipts come within minutes; where after an hour more than this share is missing, and twice as many as in
+# the week before, a carrier has stopped sending them.
+SILENT_SHARE: Final = Fraction(2, 100)
+_SILENT_GROWTH: Final = 2
+
+# A carrier may restart, and its links are bound again within seconds: only then is it a fault.
+LINKS_DOWN_US: Final = 60_000_000
+
+
+class Alarm(Struct, frozen=True):
+    """name: "success", "complaints", "receipts", "term" or "links", and of what behind a colon; detail: one
+    sentence."""
+
+    name: str
+    detail: str
+
+
+def alarms(connection: sqlite3.Connection, contract: Contract, cause_of: CauseOf, now_us: int) -> list[Alarm]:
+    """Those of this moment. It counts a period: half a minute for ten million messages."""
+    found = [*_term(contract, now_us), *_complaints(connection, contract, now_us)]
+    if contract.start <= day_of(now_us):
+        found += _success(connection, contract, cause_of, now_us)
+    found += _receipts(connection, contract, cause_of, now_us)
+    return found
+
+
+def links_down(links: Mapping[str, tuple[bool, int]], now_us: int) -> dict[str, int]:
+    """Of what `quality.links_now` found the carrier accounts of which no link is bound for LINKS_DOWN_US, and
+    since when."""
+    return {
+        carrier: since_us
+        for carrier, (bound, since_us) in links.items()
+        if not bound and now_us - since_us >= LINKS_DOWN_US
+    }
+
+
+def _term(contract: Contract, now_us: int) -> Iterator[Alarm]:
+    left = (contract.term_end - day_of(now_us)).days
+    if left < 0:
+        yield Alarm("term", f"the term ended on {contract.term_end}: no renewal is in the contract file")
+    elif any(left <= days for days in contract.alarms.term_end_days):
+        yield Alarm("term", f"the term ends on {contract.term_end}, in {left} days")
+
+
+def _complaints(connection: sqlite3.Connection, contract: Contract, now_us: int) -> Iterator[Alarm]:
+    today = day_of(now_us)
+    sla = contract.terms(today).sla
+    most = complaints(
+        connection,
+        _all_until(now_us),
+        today,
+        today,
+        attributed_only=sla.complaint_count == "attributed",
+        years_from=contract.start if sla.complaint_window == "contract_year" else None,
+    )
+    if most.count >= contract.alarms.complaints_at:
+        yield Alarm(
+            "complaints", f"{most.count} complaints since {most.first_day}: {sla.complaints_max} are allowed"
+        )
+
+
+def _success(
+    connection: sqlite3.Connection, contract: Contract, cause_of: CauseOf, now_us: int
+) -> Iterator[Alarm]:
+    """Of the period so far, without what is too young to be decided."""
+    try:
+        period = settlement_period_of(contract.settlement, Month.of(now_us))
+    except WrongPeriod:
+        return
+    terms = contract.terms(period.first_day)
+    decided_us = now_us - terms.report.unknown_after_hours * _HOUR_US
+    start_us = period.start_us
+    if decided_us <= start_us:
+        return
+    tally = _tally(connection, terms, cause_of, start_us, decided_us, now_us)
+    rate = rate_of("without_terminal" if terms.sla.exclude_terminal else "literal", terms, tally)
+    if rate.total >= SAMPLE_MIN and Fraction(rate.successful, rate.total) < terms.sla.success_rate_min:
+        yield Alarm(
+            "success",
+            f"{rate.successful:,} of {rate.total:,} since {moment(start_us)}: {rate.rate}, at least"
+            f" {cut_decimal(terms.sla.success_rate_min)} are agreed",
+        )
+
+
+def _receipts(
+    connection: sqlite3.Connection, contract: Contract, cause_of: CauseOf, now_us: int
+) -> Iterator[Alarm]:
+    """Of the last day but its last hour, against the week before."""
+    terms = contract.terms(day_of(now_us))
+    until_us = now_us - _HOUR_US
+    day = _tally(connection, terms, cause_of, until_us - _DAY_US, until_us, now_us)
+    if day.accepted < SAMPLE_MIN or Fraction(day.not_known, day.accepted) <= SILENT_SHARE:
+        return
+    week = _tally(connection, terms, cause_of, until_us - 8 * _DAY_US, until_us - _DAY_US, now_us)
+    before = Fraction(week.not_known, week.accepted) if week.accepted else Fraction(0)
+    if Fraction(day.not_known, day.accepted) > _SILENT_GROWTH * before:
+        yield Alarm(
+            "receipts",
+            f"of {day.accepted:,} messages of a day {day.not_known:,} have no outcome after an hour",
+        )
+
+
+def _tally(
+    connection: sqlite3.Connection, terms: Terms, cause_of: CauseOf, start_us: int, end_us: int, now_us: int
+) -> Tally:
+    counts = count(
+        connection,
+        start_us,
+        end_us,
+        _all_until(now_us),
+        terms.billing.unit,
+        terms.recon.carrier_basis,
+        cause_of,
+    )
+    return Tally(counts.items())
+
+
+def _all_until(now_us: int) -> Cut:
+    return Cut((1 << 63) - 1, now_us + 1)
