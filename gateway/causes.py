@@ -13,6 +13,7 @@ from typing import Final
 
 from gateway.outcomes import Cause, OutcomeTable
 from protocol.smpp.codes import MessageState
+from protocol.smpp.receipt import UNMAPPED
 from storage.settlement.counts import CauseOf, Ending
 from storage.settlement.statement import Source
 
@@ -23,14 +24,19 @@ def cause_by(table: OutcomeTable) -> CauseOf:
     def cause_of(carrier: str, network: str, ending: Ending) -> str:
         match ending.kind:
             case "refused":
-                return table.of_status(carrier, network, ending.status).cause
+                cause = table.of_status(carrier, network, ending.status).cause
             case "receipt":
-                return table.of_receipt(carrier, network, ending.stat, ending.err, ending.state).cause
+                # A state that SMPP does not know is no reason to know no figure.
+                state = ending.state if ending.state in _STATES else int(MessageState.UNDELIVERABLE)
+                cause = table.of_receipt(carrier, network, ending.stat, ending.err, state).cause
             case _:
-                return _OF_OUTCOMES.get(ending.state, Cause.GATEWAY)
+                cause = _OF_OUTCOMES.get(ending.state, Cause.GATEWAY)
+        return Cause.UNKNOWN if cause is Cause.OK else cause  # of what failed it says nothing
 
     return cause_of
 
+
+_STATES: Final = frozenset({UNMAPPED, *map(int, MessageState)})
 
 # Of those that the gateway or a person decided: anything but the end of the validity lies with the gateway.
 _OF_OUTCOMES: Final = {int(MessageState.EXPIRED): Cause.EXPIRED}

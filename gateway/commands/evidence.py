@@ -6,7 +6,7 @@ Its proofs are read likewise; `cosigned` alone puts something beside them.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from gateway.commands.options import ConfigOption, JsonOption
+from gateway.commands.plain import plain, time_text
 from gateway.commands.progress import progress_bar
 from gateway.commands.verifier import KeyOption, log_key, verifier_key
 from gateway.config import read
@@ -21,7 +22,8 @@ from storage.errors import CorruptEvidence, NoSuchRecord
 
 if TYPE_CHECKING:
     from storage.history import VerifyReport
-    from storage.records import AnyRecord
+    from storage.proof import MessageProof
+    from storage.reader import LogReader
     from storage.verify_tree import Proofs
 
 app = typer.Typer(no_args_is_help=True, help="The append-only evidence of every message.")
@@ -66,7 +68,7 @@ def verify(
     """
     from storage.verify import verify as verify_evidence
 
-    directory = _directory(config) if evidence is None else _with_segments(evidence)
+    directory = _directory(config) if evidence is None else with_segments(evidence)
     signed = _signed(config, proofs, key, witness or [])
     with progress_bar("verifying") as progress:
         report = verify_evidence(directory, progress, proofs=signed)
@@ -98,7 +100,7 @@ def show(config: ConfigOption, message: IdArgument, json: JsonOption = False) ->
     from storage.show import show as records_of
 
     directory = _directory(config)
-    records = [_plain(index, record) for index, record in records_of(directory, _number(directory, message))]
+    records = [plain(index, record) for index, record in records_of(directory, number_of(directory, message))]
     if json:
         typer.echo(msgspec.json.encode(records).decode())
     else:
@@ -115,21 +117,27 @@ def _show(records: list[dict[str, Any]]) -> None:
 @app.command()
 def prove(config: ConfigOption, message: IdArgument, output: OutputOption = None) -> None:
     """Writes one message's proof: its records, and that they are in the log that was signed."""
+    from storage.reader import LogReader
+    from storage.show import show as records_of
+
+    proofs_dir = read(config).gateway.proofs_dir
+    directory = _directory(config)
+    indexes = [index for index, _ in records_of(directory, number_of(directory, message))]
+    with LogReader(directory) as reader:
+        proof = proof_of(reader, proofs_dir, indexes)
+    _put(proof.encode(), output)
+
+
+def proof_of(reader: LogReader, proofs_dir: Path, indexes: Sequence[int]) -> MessageProof:
+    """Of the records of one message. Raises NoSuchRecord where not all of them are signed yet."""
     from storage.checkpoints import newest_with
     from storage.notary import TILE_NAME
     from storage.proof import prove as prove_records
-    from storage.reader import LogReader
-    from storage.show import show as records_of
     from storage.tiles import Tiles
 
-    tables = read(config)
-    directory = _directory(config)
-    indexes = [index for index, _ in records_of(directory, _number(directory, message))]
-    note, size = newest_with(tables.gateway.proofs_dir, max(indexes))
-    with LogReader(directory) as reader:
-        records = {index: reader.find(index) for index in indexes}
-    proof = prove_records(records, note, Tiles(tables.gateway.proofs_dir / TILE_NAME, size).subtree)
-    _put(proof.encode(), output)
+    note, size = newest_with(proofs_dir, max(indexes))
+    records = {index: reader.find(index) for index in indexes}
+    return prove_records(records, note, Tiles(proofs_dir / TILE_NAME, size).subtree)
 
 
 @app.command("check-proof")
@@ -150,14 +158,14 @@ def check_proof(
         )
     except (ProofError, NoteError) as error:
         raise ProofError(f"{file}: {error}") from error
-    records = [_plain(index, record) for index, record in found.records]
+    records = [plain(index, record) for index, record in found.records]
     checkpoint, signed = found.checkpoint, found.signed
     if json:
         facts = {"records": records, "log": checkpoint.origin, "size": checkpoint.size}
         typer.echo(msgspec.json.encode({**facts, "signed_by": [each.name for each in signed]}).decode())
         return
     for each, time_s in signed.items():
-        when = f", who saw it at {_time(time_s * 1_000_000)}" if time_s else ""
+        when = f", who saw it at {time_text(time_s * 1_000_000)}" if time_s else ""
         typer.echo(f"signed by {each.name}{when}: {checkpoint.size:,} records of {checkpoint.origin}")
     _show(records)
     typer.echo("These records are in that log. Whether the message has others, this file cannot show.")
@@ -251,10 +259,11 @@ def _directory(config: Path | None) -> Path:
     """The evidence directory of a configuration, with something in it."""
     if config is None:
         raise typer.BadParameter("name the configuration with -c FILE, or the segments with --evidence DIR")
-    return _with_segments(read(config).gateway.evidence_dir)
+    return with_segments(read(config).gateway.evidence_dir)
 
 
-def _with_segments(directory: Path) -> Path:
+def with_segments(directory: Path) -> Path:
+    """Raises NoSuchRecord where there is no segment."""
     from storage.segment import segment_paths
 
     if not segment_paths(directory):
@@ -262,7 +271,7 @@ def _with_segments(directory: Path) -> Path:
     return directory
 
 
-def _number(directory: Path, text: str) -> int:
+def number_of(directory: Path, text: str) -> int:
     """The number of a message from its id as applications know it, or from plain digits."""
     from gateway.message import MessageIds
     from storage.segment import SegmentReader, segment_paths
@@ -296,7 +305,7 @@ def _summary(report: VerifyReport) -> list[str]:
             + (f"; {unsigned:,} not signed yet" if unsigned else "")
         )
         lines += [
-            f"witnessed {size:,} records by {name} at {_time(time_s * 1_000_000)}"
+            f"witnessed {size:,} records by {name} at {time_text(time_s * 1_000_000)}"
             for name, (size, time_s) in proven.witnessed.items()
         ]
     else:
@@ -320,29 +329,4 @@ def _report(report: VerifyReport) -> dict[str, Any]:
     if report.torn_tail is not None:
         path, offset, octets = report.torn_tail
         facts["torn_tail"] = {"path": str(path), "offset": offset, "octets": octets}
-    return facts
-
-
-def _time(time_us: int) -> str:
-    from protocol.smpp.times import SHANGHAI
-
-    when = datetime.fromtimestamp(time_us / 1_000_000, tz=UTC).astimezone(SHANGHAI)
-    return when.isoformat(timespec="milliseconds")
-
-
-def _plain(index: int, record: AnyRecord) -> dict[str, Any]:
-    """The facts of a record for people: times with their zone, octets as text, content only by its length."""
-    facts: dict[str, Any] = {"index": index, "time": "", "type": type(record).__name__.lower()}
-    for name, value in msgspec.structs.asdict(record).items():
-        if name.endswith("_us"):
-            shown: object = _time(value) if value else "none"
-            facts["time" if name == "time_us" else name.removesuffix("_us")] = shown
-        elif name == "content":
-            facts[name] = f"{len(value)} octets sealed"
-        elif name.endswith("_hash"):
-            facts[name] = value.hex()
-        elif isinstance(value, bytes):
-            facts[name] = value.decode("ascii", "backslashreplace")
-        else:
-            facts[name] = value
     return facts

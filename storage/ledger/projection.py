@@ -364,7 +364,7 @@ class Projection:
 
     def _answered(self, number: int, link: int, carrier: str) -> tuple[PartRow, AttemptRow] | None:
         """The part, and which of its attempts was answered: the last that went that way and has no answer,
-        else the last that went that way, else the last."""
+        else the last that went that way, else the last. One that has an answer keeps it."""
         part = self._part(number)
         if part is None:
             return None
@@ -386,8 +386,9 @@ class Projection:
         if found is None:
             return
         part, attempt = found
-        attempt.answered, attempt.answered_us, attempt.status = index, record.time_us, 0
-        attempt.carrier_id = record.carrier_id
+        if not attempt.answered:
+            attempt.answered, attempt.answered_us = index, record.time_us
+            attempt.carrier_id = record.carrier_id
         if not part.sent:
             part.sent, part.sent_us = index, record.time_us
             self._changed.add(part.number)
@@ -397,8 +398,9 @@ class Projection:
         if found is None:
             return
         part, attempt = found
-        attempt.answered, attempt.answered_us = index, record.time_us
-        attempt.status = record.command_status
+        if not attempt.answered:
+            attempt.answered, attempt.answered_us = index, record.time_us
+            attempt.status = record.command_status
         if record.final:
             self._end(part, index, record.time_us, "refused", 0, record.command_status, b"", b"", "", "")
 

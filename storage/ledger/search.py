@@ -1,14 +1,17 @@
-"""Looking for messages in the ledger: by subscriber, account, carrier, time and state."""
+"""Looking for messages in the ledger: by message, subscriber, account, carrier, time and state."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal, get_args
 
 import msgspec
 
-from storage.ledger.schema import table
+from storage.ledger.projection import Projection
+from storage.ledger.schema import KIND, table
+from storage.records import AnyRecord
+from storage.seal import day_of
 
 State = Literal["delivered", "failed", "unknown", "uncertain", "waiting", "cancelled"]
 STATES: Final = get_args(State)
@@ -28,9 +31,16 @@ _STATE: Final = """CASE
     ELSE 'waiting' END"""
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What to look for; all that is given must agree. Times: accepted from since_us to before until_us."""
+# The parts of a message are accepted in one turn, at most 255 for each of 255 destinations; refusals may
+# stand between them.
+_MESSAGE_RECORDS_MAX: Final = 1 << 17
 
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What to look for; all that is given must agree. message: number of a message, or of a part of one.
+    Times: accepted from since_us to before until_us."""
+
+    message: int = 0
     number_hash: bytes = b""
     account: str = ""
     carrier: str = ""
@@ -83,9 +93,13 @@ def search(connection: sqlite3.Connection, wanted: Wanted, limit: int) -> Iterat
 
 def _in_month(connection: sqlite3.Connection, wanted: Wanted, month: str, limit: int) -> Iterator[Found]:
     state = _STATE.format(attempt=table("attempt", month))
+    message = wanted.message
     conditions: list[str] = []
     values: list[object] = []
-    for condition, value in (
+    for condition, *given in (
+        # By the range alone it is no look at a whole month.
+        ("part.number BETWEEN ? AND ?", message, message and message + _MESSAGE_RECORDS_MAX),
+        ("? IN (part.number, part.message)", message),
         ("part.number_hash = ?", wanted.number_hash),
         ("owner.account = ?", wanted.account),
         ("owner.carrier = ?", wanted.carrier),
@@ -93,9 +107,9 @@ def _in_month(connection: sqlite3.Connection, wanted: Wanted, month: str, limit:
         ("part.accepted_us < ?", wanted.until_us),
         (f"{state} = ?", wanted.state),
     ):
-        if value:
+        if all(given):
             conditions.append(condition)
-            values.append(value)
+            values += given
     rows = connection.execute(
         f"""SELECT part.number, part.message, part.accepted_us, owner.account, owner.category, owner.carrier,
             owner.network, part.number_hash, part.units, part.attempts, part.sent_us, part.ended_us, {state},
@@ -108,3 +122,20 @@ def _in_month(connection: sqlite3.Connection, wanted: Wanted, month: str, limit:
     ).fetchall()
     for row in rows:
         yield Found(*row)
+
+
+def ledger_of_one(records: Sequence[tuple[int, AnyRecord]]) -> sqlite3.Connection:
+    """A ledger in memory with one message, by its records (storage.show): to look for a message that the
+    ledger does not have yet, by the same rules. Categories and networks are empty in it."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for statement in KIND.schema:
+        connection.execute(statement)
+    first_index, first = records[0]
+    month = day_of(first.time_us)[:7]
+    projection = Projection(connection)
+    projection.apply(first_index, month, [])
+    projection.flush()  # the tables of the month, which are asked for the other parts of a dispatch
+    for index, record in records:
+        projection.apply(index, month, [record])
+    projection.flush()
+    return connection

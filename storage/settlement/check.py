@@ -130,7 +130,7 @@ def _compare(path: str, stated: Any, computed: Any, found: list[Finding]) -> Non
     if isinstance(stated, dict) and isinstance(computed, dict):
         for key in sorted(stated.keys() | computed.keys()):
             _compare(f"{path}.{key}".lstrip("."), stated.get(key), computed.get(key), found)
-    elif isinstance(stated, list) and isinstance(computed, list):
+    elif isinstance(stated, list | tuple) and isinstance(computed, list | tuple):
         keyed_stated, keyed_computed = _keyed(stated), _keyed(computed)
         for key in [*keyed_stated, *(key for key in keyed_computed if key not in keyed_stated)]:
             _compare(f"{path}[{key}]", keyed_stated.get(key), keyed_computed.get(key), found)
@@ -152,7 +152,7 @@ _NAMES: Final = (
 )
 
 
-def _keyed(elements: list[Any]) -> dict[str, Any]:
+def _keyed(elements: Sequence[Any]) -> dict[str, Any]:
     keyed = {}
     for place, element in enumerate(elements):
         named = (

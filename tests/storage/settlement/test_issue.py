@@ -1,0 +1,227 @@
+"""Statements on disk: versions that stay, notes over them, and checks that find every octet that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from storage.errors import NoSuchRecord
+from storage.note import LOG, Note, Signer
+from storage.reader import LogReader
+from storage.settlement.calendar import parse_period
+from storage.settlement.check import Finding, check_statement, differences
+from storage.settlement.contract import shipped_contract
+from storage.settlement.issue import (
+    NOTE_NAME,
+    STATEMENT_NAME,
+    Issued,
+    StatementError,
+    check_note,
+    issue,
+    note_text,
+    read_version,
+    tied_checkpoint,
+    versions,
+)
+from storage.settlement.statement import Statement, cut_of
+from tests.storage.settlement.story import CAUSES, SIGNER, Story, cause_of
+
+PERIOD = "2026-06..2026-11"
+
+
+def render(version: int, digest: str) -> dict[str, bytes]:
+    return {"statement.txt": f"{version} {digest}".encode()}
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    with Story(tmp_path) as story:
+        story.at("2026-06-10 08:00:00").deliver(3)
+        story.deliver(1, b"MK:0012", carrier="cucc", account="oa")
+        yield story
+
+
+def put(story: Story) -> tuple[Issued, bool]:
+    return issue(story.directory / "statements", story.statement(), SIGNER, render)
+
+
+def findings(story: Story, issued: Issued) -> list[Finding]:
+    report, found = check_statement(
+        issued, story.evidence, story.proven(), shipped_contract(), CAUSES, cause_of
+    )
+    assert report.sound
+    return found
+
+
+def test_versions_stay_and_name_the_one_before(story: Story) -> None:
+    story.sign()
+    first, is_new = put(story)
+    assert is_new
+    assert (first.version, first.directory.name) == (1, "v1")
+    again, is_new = put(story)
+    assert not is_new
+    assert again.digest == first.digest
+    story.settle()
+    second, is_new = put(story)
+    assert is_new
+    assert second.version == 2
+    directory = story.directory / "statements"
+    assert [issued.digest for issued in versions(directory, PERIOD)] == [first.digest, second.digest]
+    assert (first.directory / STATEMENT_NAME).read_bytes() == first.statement
+    assert (second.directory / "statement.txt").read_text() == f"2 {second.digest.hex()}"
+    assert check_note(first, Statement.decode(first.statement), SIGNER.verifier) == b""
+    assert check_note(second, Statement.decode(second.statement), SIGNER.verifier) == first.digest
+    assert sha256(second.statement).digest() == second.digest
+    (first.directory).rename(directory / "v1")
+    with pytest.raises(StatementError, match="a version is missing: restore it from a copy"):
+        versions(directory, PERIOD)
+
+
+def test_what_a_crash_left_of_a_version_is_no_version(story: Story) -> None:
+    story.sign()
+    part = story.directory / "statements" / PERIOD / "v1.part"
+    part.mkdir(parents=True)
+    (part / STATEMENT_NAME).write_bytes(b"half")
+    (part / "strange").write_bytes(b"left over")
+    issued, _ = put(story)
+    assert {path.name for path in issued.directory.iterdir()} == {
+        STATEMENT_NAME,
+        NOTE_NAME,
+        "statement.txt",
+    }
+    assert not part.exists()
+
+    def fails(version: int, digest: str) -> dict[str, bytes]:
+        raise ValueError(f"no font for {version} {digest}")
+
+    story.settle()
+    with pytest.raises(ValueError, match="no font"):
+        issue(story.directory / "statements", story.statement(), SIGNER, fails)
+    assert len(versions(story.directory / "statements", PERIOD)) == 1
+    assert put(story)[0].version == 2
+
+
+def test_which_checkpoint_a_statement_is_tied_to(story: Story) -> None:
+    contract = shipped_contract()
+    before_us = cut_of(contract, parse_period("6", contract.settlement), 0).before_us
+
+    def tied() -> tuple[int, bool]:
+        with LogReader(story.evidence) as reader:
+            checkpoint, final = tied_checkpoint(story.proofs, reader, SIGNER.verifier, before_us)
+        return checkpoint.size, final
+
+    with pytest.raises(NoSuchRecord):
+        tied()
+    story.sign()
+    newest = tied()
+    assert newest[1] is False
+    # Signed on the day of the cut, but of records from before it: the log has not gone on yet.
+    story.at("2026-12-03 23:59:59").deliver()
+    story.at("2026-12-04 00:00:05").sign()
+    assert tied() == (newest[0] + 4, False)
+    story.deliver()
+    story.at("2026-12-04 00:00:06").sign()
+    final = tied()
+    assert final == (newest[0] + 8, True)
+    story.at("2026-12-24").deliver()
+    story.sign()
+    assert tied() == final  # for ever
+    other = Signer("hn-gw-1", LOG, bytes(32)).verifier
+    with LogReader(story.evidence) as reader, pytest.raises(StatementError, match="has not signed"):
+        tied_checkpoint(story.proofs, reader, other, before_us)
+
+
+def test_the_check_agrees_with_what_was_made(story: Story) -> None:
+    story.sign()
+    assert findings(story, put(story)[0]) == []  # not final
+    story.settle()
+    assert findings(story, put(story)[0]) == []
+
+
+def test_every_octet_of_a_statement_and_its_note_counts(story: Story) -> None:
+    story.settle()
+    issued, _ = put(story)
+    assert findings(story, issued) == []
+    proofs, contract = story.proven(), shipped_contract()
+
+    def check(read: Issued) -> None:
+        check_statement(read, story.evidence, proofs, contract, CAUSES, cause_of)
+
+    for name in (STATEMENT_NAME, NOTE_NAME):
+        path = issued.directory / name
+        whole = path.read_bytes()
+        for place in range(len(whole)):
+            flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+            removed = whole[:place] + whole[place + 1 :]
+            inserted = whole[:place] + b"?" + whole[place:]
+            for octets in (flipped, removed, inserted) if place % 7 == 0 else (flipped,):
+                path.write_bytes(octets)
+                with pytest.raises(StatementError):
+                    check(read_version(issued.directory, 1))
+        path.write_bytes(whole)
+    assert findings(story, read_version(issued.directory, 1)) == []
+
+
+def forged(issued: Issued, statement: Statement, signer: Signer = SIGNER) -> Issued:
+    """A statement that somebody signed who has the key."""
+    octets = statement.encode()
+    text = note_text("hn-gw-1", PERIOD, 1, sha256(octets).digest(), b"")
+    return Issued(issued.directory, 1, octets, Note(text, (signer.sign(text),)))
+
+
+def test_figures_that_do_not_follow_from_the_records_are_found_though_signed(story: Story) -> None:
+    story.settle()
+    issued, _ = put(story)
+    statement = Statement.decode(issued.statement)
+    replace = msgspec.structs.replace
+    total = replace(statement.total, delivered=4, failed=0, causes={})
+    assert findings(story, forged(issued, replace(statement, total=total, due=9_999))) == [
+        Finding("due", "9999", "1200"),
+        Finding("total.causes.terminal", "nothing", "1"),
+        Finding("total.delivered", "4", "3"),
+        Finding("total.failed", "0", "1"),
+    ]
+    line = replace(statement.lines[0], figures=replace(statement.lines[0].figures, accepted=5))
+    (found,) = findings(story, forged(issued, replace(statement, lines=(line, *statement.lines[1:]))))
+    assert found == Finding("lines[2026-06 mt mobile hukou document].figures.accepted", "5", "3")
+    removed = findings(story, forged(issued, replace(statement, lines=statement.lines[1:])))
+    assert [each.path for each in removed] == ["lines[2026-06 mt mobile hukou document]"]
+
+
+def test_statements_that_nobody_has_to_look_at(story: Story) -> None:
+    story.settle()
+    issued, _ = put(story)
+    statement = Statement.decode(issued.statement)
+    replace = msgspec.structs.replace
+    stranger = Signer("hn-gw-1", LOG, bytes(32))
+    with pytest.raises(StatementError, match="not signed by"):
+        findings(story, forged(issued, statement, stranger))
+    elsewhere = replace(statement.evidence, records=3)
+    with pytest.raises(StatementError, match="no checkpoint of 3 records"):
+        findings(story, forged(issued, replace(statement, evidence=elsewhere)))
+    # Final, and tied to a later checkpoint than the first one behind the cut.
+    story.at("2026-12-20").deliver()
+    story.sign()
+    with LogReader(story.evidence) as reader:
+        later, _ = tied_checkpoint(story.proofs, reader, SIGNER.verifier, story.now_us)
+    evidence = replace(
+        statement.evidence, records=later.size, root=msgspec.json.decode(msgspec.json.encode(later.root))
+    )
+    with pytest.raises(StatementError, match=r"final, and tied to \d+ records instead of \d+"):
+        findings(story, forged(issued, replace(statement, evidence=evidence)))
+
+
+def test_differences_of_two_versions_are_told_by_place(story: Story) -> None:
+    story.sign()
+    before = story.statement()
+    story.at("2026-06-11").deliver(2)
+    story.sign()
+    found = {each.path: (each.stated, each.computed) for each in differences(before, story.statement())}
+    assert found["total.accepted"] == ("4", "6")
+    assert found["charges[accepted].units_mt"] == ("4", "6")
+    assert found["service[2026-06].rates[literal].successful"] == ("3", "5")
+    assert differences(before, before) == []
