@@ -63,17 +63,18 @@ def check(config: ConfigOption) -> None:
     warnings = [f"warning: outcomes.file has rows of {name}, which is no carrier here" for name in strangers]
     if not signing_key.exists():
         warnings.append(f"warning: {signing_key} is missing: nothing is signed")
-    typer.echo("\n".join(("OK", *summary(loaded), _contract(loaded), *warnings)))
+    typer.echo("\n".join(("OK", *summary(loaded), *_contract(loaded), *warnings)))
 
 
-def _contract(config: Config) -> str:
-    """Raises ContractError."""
-    from storage.settlement.contract import read_contract, shipped_contract
+def _contract(config: Config) -> list[str]:
+    """A line for a contract of its own. Raises ContractError."""
+    from storage.settlement.contract import read_contract
 
     file = config.settlement.contract_file
-    contract = shipped_contract() if file is None else read_contract(file)
-    which = "the one that ships" if file is None else str(file)
-    return f"contract  {contract.title} until {contract.term_end}, {which}"
+    if file is None:
+        return []
+    contract = read_contract(file)
+    return [f"contract  {contract.title} until {contract.term_end}"]
 
 
 def _check_signing_key(path: Path, log: str) -> None:

@@ -90,6 +90,28 @@ def test_from_nothing_to_a_configuration_that_checks(
     assert error.count("\n") == 1
 
 
+def test_check_reads_the_contract(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["keys", "init", "-c", str(config)]) == 0
+    for name, text in (("hukou", hash_password(b"secret")), ("cmcc", "secret")):
+        path = config.parent / "secrets" / name
+        path.touch(0o600)
+        path.write_text(text)
+    config.write_text(f'{CONFIG}[settlement]\ncontract_file = "contract.toml"\n')
+    capsys.readouterr()
+    assert run(["statement", "contract"]) == 0
+    contract = config.parent / "contract.toml"
+    contract.write_text(capsys.readouterr().out)
+    assert run(["check", "-c", str(config)]) == 0
+    assert "\ncontract  河南省公安厅购买短信服务项目合同（包1） until 2026-11-30\n" in capsys.readouterr().out
+    contract.write_text(contract.read_text().replace("price_mt = 300", "price_mt = 0.03"))
+    assert run(["check", "-c", str(config)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(
+        f"jingxin: {contract}: billing.price_mt: allowed is a whole number of 0.0001 yuan"
+    )
+    assert error.count("\n") == 1
+
+
 def test_check_reads_the_table_of_outcomes(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["keys", "init", "-c", str(config)]) == 0
     for name, text in (("hukou", hash_password(b"secret")), ("cmcc", "secret")):
