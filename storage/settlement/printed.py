@@ -11,32 +11,19 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
-from xml.sax.saxutils import escape
+from typing import Final
 
-from reportlab.lib.colors import HexColor, white
-from reportlab.lib.styles import ParagraphStyle
-from reportlab.pdfbase.pdfmetrics import stringWidth
-from reportlab.platypus import (
-    Flowable,
-    KeepTogether,
-    LongTable,
-    NextPageTemplate,
-    PageBreak,
-    Paragraph,
-    Spacer,
-    Table,
-)
+from reportlab.platypus import Flowable, KeepTogether, NextPageTemplate, PageBreak, Spacer, Table
 
 from storage.settlement import wording
 from storage.settlement.charts import failures_chart, volume_chart
 from storage.settlement.fonts import register_font
 from storage.settlement.paper import (
     ACROSS,
-    RED,
-    RULE,
+    TOTAL,
     WIDTH,
     WIDTH_ACROSS,
+    Blocks,
     Edges,
     NumberedCanvas,
     new_document,
@@ -56,19 +43,11 @@ from storage.settlement.tables import (
     total_row,
 )
 
-_BLUE: Final = HexColor("#1F4E79")
-_PALE: Final = HexColor("#F2F2F2")
-_TOTAL: Final = HexColor("#D9E2EC")
-
-_PADDING: Final = 3.0
-
 # Columns of a summary and of the lines: their widths in points, of which the first are texts.
 _SUMMARY_WIDTHS: Final = (78, 47, 32, 47, 32, 47, 38, 38, 47, 60, 48)
 _LINE_WIDTHS: Final = (36, 24, 42, 72, 44, 46, 36, 46, 34, 46, 46, 40, 36, 36, 32, 40, 46, 60)
 assert sum(_SUMMARY_WIDTHS) <= WIDTH, sum(_SUMMARY_WIDTHS)
 assert sum(_LINE_WIDTHS) <= WIDTH_ACROSS, sum(_LINE_WIDTHS)
-
-Cells = Sequence[Sequence[str]]
 
 
 def printed(statement: Statement, version: int, digest: str, font: Path | None = None) -> bytes:
@@ -102,28 +81,14 @@ def printed(statement: Statement, version: int, digest: str, font: Path | None =
 
 
 class _Story:
-    """The parts of the document, in one font: there is no bold, so what matters is larger or has a ground."""
+    """The parts of the document."""
 
     def __init__(self, statement: Statement, version: int, digest: str, font: str) -> None:
         self._statement = statement
         self._version = version
         self._digest = digest
         self._font = font
-        self._text = ParagraphStyle("text", fontName=font, fontSize=9, leading=13, wordWrap="CJK")
-        self._small = ParagraphStyle("small", self._text, fontSize=7.5, leading=10)
-        self._title = ParagraphStyle(
-            "title", self._text, fontSize=20, leading=30, alignment=1, textColor=_BLUE
-        )
-        self._heading = ParagraphStyle(
-            "heading",
-            self._text,
-            fontSize=12,
-            leading=16,
-            spaceBefore=10,
-            spaceAfter=4,
-            textColor=_BLUE,
-            keepWithNext=1,
-        )
+        self._blocks = Blocks(font)
 
     def flowables(self) -> list[Flowable]:
         return [
@@ -146,10 +111,10 @@ class _Story:
 
     def _overview(self) -> Iterable[Flowable]:
         statement = self._statement
-        yield Paragraph(wording.TITLE, self._title)
+        yield self._blocks.title(wording.TITLE)
         if not statement.final:
-            yield Paragraph(wording.DRAFT_REASON, ParagraphStyle("draft", self._text, textColor=RED))
-        yield self._pairs(
+            yield self._blocks.warning(wording.DRAFT_REASON)
+        yield self._blocks.pairs(
             (
                 ("合同名称", statement.contract),
                 ("合同编号", statement.contract_number or "（合同文本未载）"),
@@ -162,15 +127,15 @@ class _Story:
                 ("单价", wording.prices(statement)),
             )
         )
-        yield self._section("一、应付金额（元）")
+        yield self._blocks.section("一、应付金额（元）")
         yield self._amounts()
-        yield self._section("二、三种计费口径（合同四.15）")
+        yield self._blocks.section("二、三种计费口径（合同四.15）")
         yield self._charges()
 
     def _amounts(self) -> Table:
         statement = self._statement
         mt, mo, both = statement.total_mt, statement.total_mo, statement.total
-        table = self._table(
+        table = self._blocks.table(
             ("项目", "下行", "上行", "合计"),
             [
                 ("计费条数", f"{mt.billable:,}", f"{mo.billable:,}", f"{both.billable:,}"),
@@ -186,7 +151,7 @@ class _Story:
             [
                 ("SPAN", (1, 5), (3, 5)),
                 ("ALIGN", (1, 5), (3, 5), "LEFT"),
-                ("BACKGROUND", (0, 4), (-1, 5), _TOTAL),
+                ("BACKGROUND", (0, 4), (-1, 5), TOTAL),
                 ("FONTSIZE", (0, 4), (-1, 5), 11),
                 ("TOPPADDING", (0, 4), (-1, 5), 5),
                 ("BOTTOMPADDING", (0, 4), (-1, 5), 6),
@@ -196,7 +161,7 @@ class _Story:
 
     def _charges(self) -> Table:
         statement = self._statement
-        table = self._table(
+        table = self._blocks.table(
             ("口径", "下行条数", "上行条数", "金额（元）", "是否采用"),
             [
                 (
@@ -213,91 +178,53 @@ class _Story:
         )
         holding = [charge.count_on for charge in statement.charges].index(statement.count_on) + 1
         table.setStyle(
-            [("BACKGROUND", (0, holding), (-1, holding), _TOTAL), ("ALIGN", (4, 1), (4, -1), "CENTER")]
+            [("BACKGROUND", (0, holding), (-1, holding), TOTAL), ("ALIGN", (4, 1), (4, -1), "CENTER")]
         )
         return table
 
     def _service_and_seals(self) -> Iterable[Flowable]:
         for service in self._statement.service:
             months = wording.months_name(service.first_month, service.last_month)
-            heading = self._section(f"三、服务质量（合同四.12），{months}")
+            heading = self._blocks.section(f"三、服务质量（合同四.12），{months}")
             yield KeepTogether([heading, *self._service(service)])
         yield KeepTogether(list(self._seals()))
 
     def _service(self, service: Service) -> Iterable[Flowable]:
-        table = self._table(
-            ("成功率口径", "成功", "总数", "成功率", "是否采用"),
-            [
-                (
-                    wording.RATES[rate.name],
-                    f"{rate.successful:,}",
-                    f"{rate.total:,}",
-                    wording.percent(rate.rate),
-                    "约定口径" if rate.name == service.contractual else "仅供对照",
-                )
-                for rate in service.rates
-            ],
-            (186, 90, 90, 80, 70),
-            size=9,
-        )
-        contractual = [rate.name for rate in service.rates].index(service.contractual) + 1
-        table.setStyle(
-            [
-                ("BACKGROUND", (0, contractual), (-1, contractual), _TOTAL),
-                ("ALIGN", (4, 1), (4, -1), "CENTER"),
-            ]
-        )
-        yield table
+        yield rates_table(self._blocks, service)
         yield Spacer(0, 4)
-        yield self._pairs((each.point, each.text) for each in findings(self._statement, service))
+        yield self._blocks.pairs((each.point, each.text) for each in findings(self._statement, service))
         steps = reduction_steps(self._statement, service)
         if steps:
             yield Spacer(0, 4)
-            yield self._pairs((f"减免计算（{number}）", step) for number, step in enumerate(steps, 1))
+            yield self._blocks.pairs((f"减免计算（{number}）", step) for number, step in enumerate(steps, 1))
 
     def _seals(self) -> Iterable[Flowable]:
-        yield self._section("四、双方确认")
+        yield self._blocks.section("四、双方确认")
         statement = self._statement
-        yield Paragraph(
+        yield self._blocks.sentence(
             f"双方确认本清单（{wording.version_name(statement, self._version)}）及其附表，本期实付金额"
-            f" {wording.money(statement.due)} 元，{wording.capitals(statement.due)}。",
-            self._text,
+            f" {wording.money(statement.due)} 元，{wording.capitals(statement.due)}。"
         )
-        yield Paragraph(f"JSON 清单 SHA-256：{self._digest}", self._text)
+        yield self._blocks.sentence(f"JSON 清单 SHA-256：{self._digest}")
         yield Spacer(0, 6)
-        date = "日期：　　　　年　　月　　日"
-        signed = "经办人（签字）："
-        table = Table(
-            [["甲方（盖章）", "乙方（盖章）"], [signed, signed], [date, date]],
-            [WIDTH / 2, WIDTH / 2],
-            [110, 28, 28],
-        )
-        table.setStyle(
-            [
-                ("FONT", (0, 0), (-1, -1), self._font, 10),
-                ("GRID", (0, 0), (-1, -1), 0.5, RULE),
-                ("VALIGN", (0, 0), (-1, 0), "TOP"),
-                ("VALIGN", (0, 1), (-1, -1), "MIDDLE"),
-            ]
-        )
-        yield table
+        yield self._blocks.seals()
 
     # -- the tables that belong to it -----------------------------------------------------------------------
 
     def _summaries(self) -> Iterable[Flowable]:
-        yield self._section("附表一　分类汇总")
-        yield Paragraph(f"{wording.RATE_NOTE}无结果 = 未知 + 不确定 + 待发。", self._small)
+        yield self._blocks.section("附表一　分类汇总")
+        yield self._blocks.note(f"{wording.RATE_NOTE}无结果 = 未知 + 不确定 + 待发。")
         for number, summary in enumerate(summaries(self._statement), 1):
             yield KeepTogether(list(self._summary(number, summary)))
 
     def _summary(self, number: int, summary: Summary) -> Iterable[Flowable]:
-        yield self._section(f"（{number}）{summary.title}")
+        yield self._blocks.section(f"（{number}）{summary.title}")
         yield self._summary_table(summary)
         if summary.rows:
             yield Spacer(0, 6)
             yield volume_chart(self._font, summary.rows, WIDTH)
         if len(summary.rows) > CHARTED_MAX:
-            yield Paragraph(f"图中只列前 {CHARTED_MAX} 项。", self._small)
+            yield self._blocks.note(f"图中只列前 {CHARTED_MAX} 项。")
 
     def _summary_table(self, summary: Summary) -> Table:
         headings = (
@@ -313,7 +240,7 @@ class _Story:
             "成功率",
         )
         rows = [self._summary_row(row) for row in (*summary.rows, total_row(self._statement))]
-        return self._table((summary.heading, *headings), rows, _SUMMARY_WIDTHS, total=True)
+        return self._blocks.table((summary.heading, *headings), rows, _SUMMARY_WIDTHS, total=True)
 
     def _summary_row(self, row: Row) -> Sequence[str]:
         figures = row.figures
@@ -333,12 +260,12 @@ class _Story:
 
     def _failures(self) -> Iterable[Flowable]:
         found = failures(self._statement)
-        yield self._section("附表二　失败原因（条）")
+        yield self._blocks.section("附表二　失败原因（条）")
         columns = 1 + len(found.carriers)
         together = [sum(row.units[index] for row in found.rows) for index in range(len(found.carriers))]
         rows = [(row.name, (*row.units, row.total)) for row in found.rows]
         rows.append(("合计", (*together, self._statement.total.failed)))
-        yield self._table(
+        yield self._blocks.table(
             ("原因", *found.carriers, "合计"),
             [(name, *(f"{units:,}" for units in counts)) for name, counts in rows],
             (110, *([(WIDTH - 110) / columns] * columns)),
@@ -349,8 +276,8 @@ class _Story:
             yield failures_chart(self._font, found, WIDTH)
 
     def _terms(self) -> Iterable[Flowable]:
-        yield self._section("附表三　合同参数及其依据")
-        yield self._table(
+        yield self._blocks.section("附表三　合同参数及其依据")
+        yield self._blocks.table(
             ("参数", "名称", "取值", "条款", "文件", "说明"),
             [
                 (
@@ -369,8 +296,8 @@ class _Story:
 
     def _evidence(self) -> Iterable[Flowable]:
         evidence = self._statement.evidence
-        yield self._section("附表四　证据与校验")
-        yield self._pairs(
+        yield self._blocks.section("附表四　证据与校验")
+        yield self._blocks.pairs(
             (
                 ("清单格式", self._statement.format),
                 ("清单版本", wording.version_name(self._statement, self._version)),
@@ -383,15 +310,15 @@ class _Story:
                 *((f"来源 {source.name} SHA-256", source.sha256) for source in self._statement.sources),
             )
         )
-        yield self._section("另一方如何重新计算")
+        yield self._blocks.section("另一方如何重新计算")
         for number, step in enumerate(wording.VERIFYING, 1):
-            yield Paragraph(escape(f"{number}. {step}"), self._text)
+            yield self._blocks.sentence(f"{number}. {step}")
 
     def _lines(self) -> Iterable[Flowable]:
-        yield self._section("附表五　结算明细")
+        yield self._blocks.section("附表五　结算明细")
         headings = ("月份", "方向", "运营商", "账号", "类别", *(heading for heading, _ in COLUMNS[:-1]))
         total = ("合计", "", "", "", "", *_figures(self._statement.total, wording.money))
-        yield self._table(
+        yield self._blocks.table(
             (*headings, "金额（元）"),
             [*(self._line(line) for line in self._statement.lines), total],
             _LINE_WIDTHS,
@@ -410,73 +337,34 @@ class _Story:
             *_figures(line.figures, wording.money_of_line),
         )
 
-    # -- blocks ---------------------------------------------------------------------------------------------
-
-    def _section(self, text: str) -> Paragraph:
-        return Paragraph(escape(text), self._heading)
-
-    def _pairs(self, pairs: Iterable[tuple[str, str]]) -> Table:
-        """A name, and beside it a text of any length."""
-        cells = [
-            [Paragraph(escape(name), self._text), Paragraph(escape(text), self._text)] for name, text in pairs
-        ]
-        table = Table(cells, [126, WIDTH - 126])
-        table.setStyle(
-            [
-                ("FONT", (0, 0), (-1, -1), self._font, 9),
-                ("GRID", (0, 0), (-1, -1), 0.4, RULE),
-                ("BACKGROUND", (0, 0), (0, -1), _PALE),
-                ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
-                ("TOPPADDING", (0, 0), (-1, -1), 2),
-                ("BOTTOMPADDING", (0, 0), (-1, -1), 4),
-            ]
-        )
-        return table
-
-    def _table(
-        self,
-        headings: Sequence[str],
-        rows: Cells,
-        widths: Sequence[float],
-        *,
-        texts: int = 1,
-        size: float = 7.5,
-        total: bool = False,
-    ) -> Table:
-        """The first columns are texts, the others numbers; the header is on every page of the table."""
-        cells = [list(headings), *([*self._fitted(row[:texts], widths, size), *row[texts:]] for row in rows)]
-        table = LongTable(cells, widths, repeatRows=1)
-        table.setStyle(
-            [
-                ("FONT", (0, 0), (-1, -1), self._font, size),
-                ("GRID", (0, 0), (-1, -1), 0.4, RULE),
-                ("BACKGROUND", (0, 0), (-1, 0), _BLUE),
-                ("TEXTCOLOR", (0, 0), (-1, 0), white),
-                ("ALIGN", (0, 0), (-1, 0), "CENTER"),
-                ("ALIGN", (texts, 1), (-1, -1), "RIGHT"),
-                ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
-                ("LEFTPADDING", (0, 0), (-1, -1), _PADDING),
-                ("RIGHTPADDING", (0, 0), (-1, -1), _PADDING),
-                ("TOPPADDING", (0, 0), (-1, -1), 2),
-                ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
-            ]
-        )
-        if total:
-            table.setStyle([("BACKGROUND", (0, -1), (-1, -1), _TOTAL)])
-        return table
-
-    def _fitted(self, texts: Sequence[str], widths: Sequence[float], size: float) -> list[Any]:
-        """Texts as they are where they fit their column; only the others are set as paragraphs, which cost
-        ten times as much."""
-        style = ParagraphStyle("cell", self._text, fontSize=size, leading=size * 1.3)
-        return [
-            text
-            if stringWidth(text, self._font, size) <= width - 2 * _PADDING
-            else Paragraph(escape(text), style)
-            for text, width in zip(texts, widths, strict=False)
-        ]
-
 
 def _figures(figures: Figures, money: Callable[[int], str]) -> Sequence[str]:
     *counts, amount = (getattr(figures, field) for _, field in COLUMNS)
     return (*(f"{units:,}" for units in counts), money(amount))
+
+
+def rates_table(blocks: Blocks, service: Service) -> Table:
+    """Both rates of a window of months; the one that is agreed on has a ground."""
+    table = blocks.table(
+        ("成功率口径", "成功", "总数", "成功率", "是否采用"),
+        [
+            (
+                wording.RATES[rate.name],
+                f"{rate.successful:,}",
+                f"{rate.total:,}",
+                wording.percent(rate.rate),
+                "约定口径" if rate.name == service.contractual else "仅供对照",
+            )
+            for rate in service.rates
+        ],
+        (186, 90, 90, 80, 70),
+        size=9,
+    )
+    contractual = [rate.name for rate in service.rates].index(service.contractual) + 1
+    table.setStyle(
+        [
+            ("BACKGROUND", (0, contractual), (-1, contractual), TOTAL),
+            ("ALIGN", (4, 1), (4, -1), "CENTER"),
+        ]
+    )
+    return table

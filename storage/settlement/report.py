@@ -169,7 +169,7 @@ def make_report(
     prevented = [
         each
         for each in entries(connection, FORCE_MAJEURE, cut)
-        if each.when(BEGAN) < end_us and (each.when(ENDED) or end_us) > start_us
+        if 0 < each.when(BEGAN) < end_us and (each.when(ENDED) or end_us) > start_us
     ]
     last_us = now_us - 1  # of the last day
     late, penalty = late_services(of(DELAY), terms.penalty, terms.reduction, last_us)

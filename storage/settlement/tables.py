@@ -115,14 +115,14 @@ def summaries(statement: Statement) -> tuple[Summary, ...]:
     lines = statement.lines
     accepted = {row: summed(each).accepted for row, each in _grouped(lines, lambda line: line.account)}
     return (
-        _summary("按运营商", "运营商", lines, _carrier, _ranked(wording.CARRIERS), wording.carrier_name),
+        _summary("按运营商", "运营商", lines, _carrier, ranked(wording.CARRIERS), wording.carrier_name),
         _summary("按账号", "账号", lines, lambda line: line.account, lambda key: -accepted[key], str),
         _summary(
             "按类别",
             "类别",
             lines,
             lambda line: line.category,
-            _ranked(statement.categories),
+            ranked(statement.categories),
             lambda key: wording.category_name(statement, key),
         ),
         _summary("按月", "月份", lines, lambda line: line.month, lambda _: 0, wording.month_name),
@@ -131,7 +131,7 @@ def summaries(statement: Statement) -> tuple[Summary, ...]:
             "方向",
             lines,
             lambda line: line.direction,
-            _ranked(wording.DIRECTIONS),
+            ranked(wording.DIRECTIONS),
             wording.DIRECTIONS.__getitem__,
         ),
     )
@@ -161,22 +161,27 @@ def failures(statement: Statement) -> Failures:
 
 def findings(statement: Statement, service: Service) -> tuple[Finding, ...]:
     """The two indicators and what follows, each figure with where it comes from."""
-    rate = next(rate for rate in service.rates if rate.name == service.contractual)
     verdict = wording.COMBINED[service.combine]
+    outcome = f"{wording.MET[service.met]}{'，不减免' if service.met else '，应予减免'}"
+    return (*indicators(service), Finding("结论", f"{verdict}；本期{outcome}"))
+
+
+def indicators(service: Service) -> tuple[Finding, ...]:
+    """The two indicators of 四.12, and what is left out of the first."""
+    rate = next(rate for rate in service.rates if rate.name == service.contractual)
     return (
         Finding(
             "成功率指标",
             f"约定不低于 {wording.plain_percent(service.rate_min)}；约定口径成功率 "
-            f"{wording.percent(rate.rate)}：{_met(service.rate_met)}",
+            f"{wording.percent(rate.rate)}：{wording.MET[service.rate_met]}",
         ),
         Finding(
             "投诉指标",
             f"{service.complaints_from} 至 {service.complaints_to} 投诉 {service.complaints:,} 起"
             f"（其中乙方原因 {service.complaints_attributed:,} 起），约定不超过"
-            f" {service.complaints_max:,} 起：{_met(service.complaints_met)}",
+            f" {service.complaints_max:,} 起：{wording.MET[service.complaints_met]}",
         ),
         Finding("剔除数量", f"约定免责时段内受理、不计入成功率的 {service.left_out:,} 条"),
-        Finding("结论", f"{verdict}；本期{_met(service.met)}{'，不减免' if service.met else '，应予减免'}"),
     )
 
 
@@ -213,10 +218,6 @@ def _fee_arithmetic(statement: Statement, service: Service) -> str:
     return f"下行 {sent:,} × {price_mt} 元 + 上行 {replies:,} × {price_mo} 元 = {wording.money(fee)} 元"
 
 
-def _met(met: bool) -> str:
-    return "达标" if met else "未达标"
-
-
 def _summary(
     title: str,
     heading: str,
@@ -241,7 +242,7 @@ def _grouped(lines: Iterable[Line], key_of: Callable[[Line], str]) -> list[tuple
     return list(groups.items())
 
 
-def _ranked(names: Iterable[str]) -> Callable[[str], int]:
+def ranked(names: Iterable[str]) -> Callable[[str], int]:
     """In the order of the names; what has none behind them, and "" at the very end."""
     ranks = {name: rank for rank, name in enumerate(names)}
     return lambda key: ranks.get(key, len(ranks) if key else len(ranks) + 1)
@@ -252,4 +253,4 @@ def _carrier(line: Line) -> str:
 
 
 def _carrier_order(group: tuple[str, list[Line]]) -> tuple[int, str]:
-    return _ranked(wording.CARRIERS)(group[0]), group[0]
+    return ranked(wording.CARRIERS)(group[0]), group[0]

@@ -1,12 +1,13 @@
-"""What a statement's keys are called in Chinese print, and how its numbers are written there.
+"""What the keys of statements and reports are called in Chinese print, and how numbers are written there.
 
 A key that has no name here is printed as it is: a statement of tomorrow is still readable today.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Final
 
 from msgspec import Struct
@@ -54,8 +55,37 @@ CAUSES: Final = {
 UNITS: Final = {"part": "条（按分段计）", "message": "条（按整条短信计）"}
 COUNTED_ON: Final = {"accepted": "按受理数量", "delivered": "按成功数量", "submitted": "按提交数量"}
 RATES: Final = {"literal": "字面口径（用户终端原因计为失败）", "without_terminal": "剔除用户终端原因口径"}
+SHORT_RATES: Final = {"literal": "字面口径成功率", "without_terminal": "剔除用户终端原因成功率"}
 COMBINED: Final = {"any": "两项指标达到其一即为达标", "all": "两项指标均达到才为达标"}
+MET: Final = {True: "达标", False: "未达标"}
 ROUNDED: Final = {"half_up": "四舍五入", "half_even": "四舍六入五成双", "down": "舍去"}
+
+# Of a report on the service, and of the yearly assessment.
+REPORT_TITLE: Final = "服务质量报告"
+ASSESSMENT_TITLE: Final = "年度考核验收材料"
+NONE: Final = "无"  # a table without rows
+NOT_RECORDED: Final = "未登记"
+VERDICTS: Final = {"in time": "按时", "late": "超时", "running": "进行中"}
+SEEN_BY: Final = {"alarm": "告警", "a": "甲方", "b": "乙方"}
+HEADINGS: Final = {  # 三.9
+    "faults": "故障次数",
+    "resolution": "故障解决",
+    "support": "技术支持服务",
+    "satisfaction": "服务满意度",
+}
+PASSED: Final = {True: "合格", False: "不合格（限期整改）", None: "待评"}
+
+# How a score came about: the sentences of the report, and what is printed for them.
+_BECAUSE: Final = (
+    (re.compile(r"(\d+) faults, (\d+) points each"), r"故障 \1 次，每次扣 \2 分"),
+    (re.compile(r"0 of 0 responded to and restored in time"), "没有故障"),
+    (
+        re.compile(r"(\d+) of (\d+) responded to and restored in time"),
+        r"故障 \2 次，其中按时响应且按时恢复 \1 次",
+    ),
+    (re.compile(r"nobody has rated it"), "尚无人评分"),
+    (re.compile(r"rated by (.+) on ([0-9-]+)"), r"由 \1 于 \2 评分"),
+)
 
 _YES_NO: Final = {"true": "是", "false": "否"}
 _YUAN: Final = "元"
@@ -198,3 +228,27 @@ def percent(share: str) -> str:
 def plain_percent(share: str) -> str:
     """99% of 0.990000."""
     return f"{shortest(Decimal(share) * 100)}%"
+
+
+def short_percent(share: str) -> str:
+    """98.76% of 0.987654, cut: for charts, whose tables have all decimals."""
+    cut = (Decimal(share) * 100).quantize(Decimal("0.01"), ROUND_DOWN) if share else None
+    return NO_SHARE if cut is None else f"{cut}%"
+
+
+def minutes(count: int) -> str:
+    """8小时01分 of 481."""
+    return f"{count // 60:,}小时{count % 60:02d}分"
+
+
+def seconds(count: int) -> str:
+    """12小时00分05秒 of 43,205."""
+    return f"{minutes(count // 60)}{count % 60:02d}秒"
+
+
+def because(text: str) -> str:
+    """How a score came about."""
+    for pattern, chinese in _BECAUSE:
+        if match := pattern.fullmatch(text):
+            return match.expand(chinese)
+    return text

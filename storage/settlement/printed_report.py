@@ -1,0 +1,516 @@
+"""A report on the service, or the yearly assessment, as a PDF to be printed; the assessment to be sealed.
+
+It looks like the statement and is made of the same blocks. The assessment has its scores, its conclusion and
+the places for the seals on the first page, and the report that it rests on behind it. Every page names the
+first digits of the hash of the JSON. Limits that the report does not carry (四.1, 十三.3) are quoted from the
+text of the contract, and said to be that.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from reportlab.platypus import CondPageBreak, Flowable, KeepTogether, PageBreak, Spacer, Table
+
+from storage.settlement import wording
+from storage.settlement.charts import rates_chart
+from storage.settlement.fonts import register_font
+from storage.settlement.incidents import Late
+from storage.settlement.paper import RED, TOTAL, WIDTH, Blocks, Edges, NumberedCanvas, new_document
+from storage.settlement.printed import rates_table
+from storage.settlement.quality import Coverage, Delays
+from storage.settlement.report import Assessment, Incident, MonthlyRate, Report
+from storage.settlement.service import RateName, Service, cut_decimal
+from storage.settlement.tables import CHARTED_MAX, DoesNotAddUp, indicators, ranked
+
+# Columns in points.
+_SCORE_WIDTHS: Final = (104, 212, 50, 80, 68)
+_RATE_WIDTHS: Final = (70, 86, 80, 80, 99, 99)
+_COVERAGE_WIDTHS: Final = (84, 58, 66, 66, 58, 44, 44, 44, 50)
+_REPORT_WIDTHS: Final = (78, 80, 96, 66, 46, 46, 46, 54)
+_LINK_WIDTHS: Final = (190, 108, 108, 108)
+_INCIDENT_WIDTHS: Final = (50, 78, 117, 30, 70, 54, 31, 54, 31)
+_WORK_WIDTHS: Final = (50, 160, 78, 78, 78, 40, 31)
+_PREVENTED_WIDTHS: Final = (50, 231, 78, 78, 78)
+_LATE_WIDTHS: Final = (50, 98, 52, 52, 146, 42, 74)
+assert all(
+    sum(widths) <= WIDTH
+    for widths in (
+        _SCORE_WIDTHS,
+        _RATE_WIDTHS,
+        _COVERAGE_WIDTHS,
+        _REPORT_WIDTHS,
+        _LINK_WIDTHS,
+        _INCIDENT_WIDTHS,
+        _WORK_WIDTHS,
+        _PREVENTED_WIDTHS,
+        _LATE_WIDTHS,
+    )
+)
+
+_HUNDRED: Final = 100
+_FEN: Final = 100  # in 0.0001 yuan
+
+# What a section needs to begin on a page: its heading, its notes, the header of its table and a row.
+_SECTION_HEIGHT: Final = 110
+
+
+def printed_report(what: Report | Assessment, font: Path | None = None) -> bytes:
+    """The octets of the PDF. font: a TrueType file, or one of the usual places.
+
+    Raises FontMissing, and DoesNotAddUp where a sum is not that of its parts.
+    """
+    report = what.report if isinstance(what, Assessment) else what
+    _check_penalty(report)
+    name = register_font(font)
+    months = wording.months_name(report.first_month, report.last_month)
+    title = f"{_title(what)}　{months}"
+    digest = sha256(what.encode()).hexdigest()
+    octets = io.BytesIO()
+    document = new_document(octets, name, title=title, author=report.party_b, subject=f"SHA-256 {digest}")
+    edges = Edges(font=name, left=title, right=f"摘要 {digest[:16]}", draft=False)
+    blocks = Blocks(name)
+    facts = _facts(report, months, digest)
+    story: list[Flowable] = [blocks.title(_title(what)), blocks.pairs(facts)]
+    if isinstance(what, Assessment):
+        story += [*_assessment(blocks, what), PageBreak(), blocks.title(f"附件　{wording.REPORT_TITLE}")]
+    story += _Story(blocks, report, name).flowables()
+    document.build(story, canvasmaker=partial(NumberedCanvas, edges))
+    return octets.getvalue()
+
+
+def _title(what: Report | Assessment) -> str:
+    if isinstance(what, Assessment):
+        return f"{wording.ASSESSMENT_TITLE}（第{what.year}合同年）"
+    return wording.REPORT_TITLE
+
+
+def _facts(report: Report, months: str, digest: str) -> Sequence[tuple[str, str]]:
+    return (
+        ("合同名称", report.contract),
+        ("合同文件 SHA-256", report.contract_sha256),
+        ("甲方", report.party_a),
+        ("乙方", report.party_b),
+        ("统计月份", months),
+        ("证据日志", report.log),
+        ("计入记录数", f"{report.records:,}"),
+        ("JSON 报告 SHA-256", digest),
+    )
+
+
+# -- the page that is sealed ---------------------------------------------------------------------------------
+
+
+def _assessment(blocks: Blocks, assessment: Assessment) -> Iterable[Flowable]:
+    yield blocks.section("考核评分（合同三.9）")
+    yield _scores(blocks, assessment)
+    yield Spacer(0, 4)
+    yield blocks.pairs(_judged(assessment.report.service))
+    sealed = (
+        f"双方确认本年度考核验收材料及所附《{wording.REPORT_TITLE}》，考核结论："
+        f"{wording.PASSED[assessment.passed]}。"
+    )
+    yield KeepTogether([blocks.section("双方确认"), blocks.sentence(sealed), Spacer(0, 6), blocks.seals()])
+
+
+def _scores(blocks: Blocks, assessment: Assessment) -> Table:
+    """Raises DoesNotAddUp."""
+    headings = assessment.headings
+    weighted = None
+    if all(heading.score is not None for heading in headings):
+        weighted = sum(heading.weight * (heading.score or 0) for heading in headings)
+    if assessment.score != (None if weighted is None else weighted // _HUNDRED):
+        raise DoesNotAddUp("score is not the weighted mean of the headings")
+    rows = [
+        (
+            wording.HEADINGS.get(heading.name, heading.name),
+            wording.because(heading.because),
+            f"{heading.weight}%",
+            "未评" if heading.score is None else str(heading.score),
+            _points(None if heading.score is None else heading.weight * heading.score),
+        )
+        for heading in headings
+    ]
+    score = "待评" if assessment.score is None else str(assessment.score)
+    cut = "有未评项目，待评" if assessment.score is None else "加权得分之和，舍去小数"
+    table = blocks.table(
+        ("考核项目", "评分依据", "权重", "评分（百分制）", "加权得分"),
+        [
+            *rows,
+            ("合计", "", f"{sum(heading.weight for heading in headings)}%", "", _points(weighted)),
+            ("综合得分", cut, "", "", score),
+            ("合格分数线", "", "", "", str(assessment.pass_score)),
+            ("考核结论", wording.PASSED[assessment.passed], "", "", ""),
+        ],
+        _SCORE_WIDTHS,
+        texts=2,
+        size=9,
+    )
+    table.setStyle(
+        [
+            ("SPAN", (1, -1), (-1, -1)),
+            ("BACKGROUND", (0, -1), (-1, -1), TOTAL),
+            ("FONTSIZE", (0, -1), (-1, -1), 11),
+            ("TOPPADDING", (0, -1), (-1, -1), 5),
+            ("BOTTOMPADDING", (0, -1), (-1, -1), 6),
+        ]
+    )
+    return table
+
+
+def _points(hundredths: int | None) -> str:
+    return wording.NO_SHARE if hundredths is None else f"{Decimal(hundredths).scaleb(-2):.2f}"
+
+
+# -- the service ---------------------------------------------------------------------------------------------
+
+
+class _Story:
+    """The parts of a report, in the order of print."""
+
+    def __init__(self, blocks: Blocks, report: Report, font: str) -> None:
+        self._blocks = blocks
+        self._report = report
+        self._font = font
+
+    def flowables(self) -> list[Flowable]:
+        return [
+            *self._indicators(),
+            *self._rates(),
+            *self._receipts(),
+            *self._links(),
+            *self._incidents(),
+            *self._maintenance(),
+            *self._force_majeure(),
+            *self._late(),
+        ]
+
+    def _indicators(self) -> Iterable[Flowable]:
+        service = self._report.service
+        yield self._blocks.section("一、服务质量指标（合同四.12）")
+        yield rates_table(self._blocks, service)
+        yield Spacer(0, 4)
+        yield self._blocks.pairs(_judged(service))
+        yield self._blocks.note("减免费用按结算期计算，见短信结算清单。")
+
+    def _rates(self) -> Iterable[Flowable]:
+        yield from self._section("二、分月、分运营商成功率（合同四.12）")
+        yield self._blocks.note(
+            "受理、成功为下行条数；成功率按合同参数计算（上行、撤销、无结果短信的计法），不剔除约定免责时段。"
+        )
+        together = [each for each in self._report.rates if not each.carrier]
+        if any(month.accepted for month in together):
+            for first in range(0, len(together), CHARTED_MAX):
+                months = together[first : first + CHARTED_MAX]
+                yield Spacer(0, 6)
+                yield rates_chart(self._font, months, self._report.service, WIDTH)
+            yield self._blocks.note("图为各运营商合计；成功率为右轴，不从零起，只列两位小数，其后舍去。")
+        yield Spacer(0, 6)
+        yield self._rates_table()
+
+    def _rates_table(self) -> Table:
+        names: tuple[RateName, RateName] = "literal", "without_terminal"
+        agreed = self._report.service.contractual
+        short = {"literal": "字面口径", "without_terminal": "剔除终端原因"}
+        headings = (f"{short[name]}（{'约定' if name == agreed else '对照'}）" for name in names)
+        rank = ranked(wording.CARRIERS)
+        rows = sorted(self._report.rates, key=lambda each: (each.month, rank(each.carrier), each.carrier))
+        table = self._listed(
+            ("月份", "运营商", "受理", "成功", *headings), [_rate(row) for row in rows], _RATE_WIDTHS, 2
+        )
+        table.setStyle(
+            [
+                ("BACKGROUND", (0, number), (-1, number), TOTAL)
+                for number, row in enumerate(rows, 1)
+                if not row.carrier
+            ]
+        )
+        return table
+
+    def _receipts(self) -> Iterable[Flowable]:
+        report = self._report
+        yield from self._section("三、状态报告（合同四.1、四.15）")
+        yield self._blocks.note(
+            "运营商回执：从运营商应答到最终状态报告的时间，单位为秒；p95 为 95% 在此时间之内。"
+            "覆盖率 = 有状态报告的条数 ÷ 送出条数。"
+        )
+        yield self._listed(
+            ("运营商账号", "运营商", "送出", "有状态报告", "覆盖率", "p50", "p95", "p99", "最长"),
+            [_coverage(each) for each in report.coverage],
+            _COVERAGE_WIDTHS,
+            2,
+        )
+        yield Spacer(0, 8)
+        limit = f"{report.report_limit_minutes:,} 分钟"
+        reports = report.reports
+        yield KeepTogether(
+            [
+                self._blocks.note(
+                    f"推送应用：从网关收到状态报告到应用确认收到的时间，单位为秒；时限 {limit}（合同四.15）。"
+                ),
+                self._blocks.table(
+                    ("项目", "已送达应用", f"超过 {limit}", "超时占比", "p50", "p95", "p99", "最长"),
+                    [
+                        (
+                            "状态报告",
+                            f"{reports.count:,}",
+                            f"{reports.late:,}",
+                            _share(reports.late, reports.count),
+                            *_delays(reports),
+                        )
+                    ],
+                    _REPORT_WIDTHS,
+                ),
+            ]
+        )
+
+    def _links(self) -> Iterable[Flowable]:
+        yield from self._section("四、链路可用性（合同四.16）")
+        yield self._blocks.note("在线：该账号至少有一条链路与运营商连通。中断：最后一条链路断开。")
+        yield self._listed(
+            ("运营商账号", "在线时间占比", "中断次数", "最长无链路时间"),
+            [
+                (
+                    each.carrier,
+                    wording.percent(str(Decimal(each.bound).scaleb(-6))),
+                    f"{each.lost:,}",
+                    wording.seconds(each.longest_s),
+                )
+                for each in self._report.links
+            ],
+            _LINK_WIDTHS,
+        )
+
+    def _incidents(self) -> Iterable[Flowable]:
+        incidents = self._report.incidents
+        yield from self._section("五、故障登记（合同四.1）")
+        yield self._blocks.note(
+            "合同正文四.1：1小时之内做出响应，8小时内恢复正常运行；时限如经修订，判定以修订后的合同参数为准。"
+            "用时从登记的发生时间起算，不足一分钟按一分钟计；进行中的计至统计截止时。编号为证据日志记录号。"
+        )
+        if incidents:
+            yield self._blocks.note(_incident_sums(incidents))
+        table = self._listed(
+            ("编号", "发生时间", "故障", "发现", "分包商", "响应用时", "响应", "恢复用时", "恢复"),
+            [_incident(each) for each in incidents],
+            _INCIDENT_WIDTHS,
+            5,
+        )
+        table.setStyle([("ALIGN", (column, 1), (column, -1), "CENTER") for column in (6, 8)])
+        table.setStyle(
+            [
+                ("TEXTCOLOR", (column, number), (column, number), RED)
+                for number, each in enumerate(incidents, 1)
+                for column, verdict in ((6, each.clocks.responded), (8, each.clocks.restored))
+                if verdict == "late"
+            ]
+        )
+        yield table
+
+    def _maintenance(self) -> Iterable[Flowable]:
+        works = self._report.maintenance
+        yield from self._section("六、计划检修（合同四.7）")
+        yield self._blocks.note("提前：从通知到计划开始的整小时数，其后为约定的最少小时数。")
+        table = self._listed(
+            ("编号", "事项", "通知时间", "实际开始", "实际结束", "提前/约定", "判定"),
+            [
+                (
+                    str(each.entry),
+                    each.what,
+                    each.announced,
+                    each.began or wording.NOT_RECORDED,
+                    each.ended or wording.NOT_RECORDED,
+                    f"{each.notice_hours:,}/{each.notice_min_hours:,}",
+                    "符合" if each.notice_hours >= each.notice_min_hours else "不足",
+                )
+                for each in works
+            ],
+            _WORK_WIDTHS,
+            5,
+        )
+        table.setStyle([("ALIGN", (6, 1), (6, -1), "CENTER")])
+        table.setStyle(
+            [
+                ("TEXTCOLOR", (6, number), (6, number), RED)
+                for number, each in enumerate(works, 1)
+                if each.notice_hours < each.notice_min_hours
+            ]
+        )
+        yield table
+
+    def _force_majeure(self) -> Iterable[Flowable]:
+        yield from self._section("七、不可抗力（合同九.2）")
+        yield self._blocks.note("合同正文九.2：发生后三十日内提供权威证明文件和书面说明。")
+        yield self._listed(
+            ("编号", "事由", "开始", "结束", "证明文件"),
+            [
+                (
+                    str(each.entry),
+                    each.what,
+                    each.began,
+                    each.ended or wording.NOT_RECORDED,
+                    each.proven or wording.NOT_RECORDED,
+                )
+                for each in self._report.force_majeure
+            ],
+            _PREVENTED_WIDTHS,
+            5,
+        )
+
+    def _late(self) -> Iterable[Flowable]:
+        report = self._report
+        late = report.late
+        yield from self._section("八、逾期违约金（合同十三.3、十三.4）")
+        yield self._blocks.note(
+            "合同正文十三.3：每逾期一天支付逾期完成服务对应的合同金额的1%。金额单位为元；违约金按合同参数舍入。"
+        )
+        share = "1%" if all(_is_one_percent(each) for each in late) else "约定比例"
+        yield self._listed(
+            ("编号", "服务", "应完成日", "完成日", f"金额 × 天数 × {share}", "逾期天数", "违约金"),
+            [
+                (
+                    str(each.entry),
+                    each.service,
+                    each.due,
+                    each.done or "未完成",
+                    _arithmetic(each, share),
+                    f"{each.days:,}",
+                    wording.money(each.penalty),
+                )
+                for each in late
+            ],
+            _LATE_WIDTHS,
+            5,
+        )
+        yield Spacer(0, 4)
+        sums = (
+            ("违约金合计", f"{wording.money(report.penalty)} 元"),
+            ("违约金上限", _cap(report)),
+            ("应付违约金", f"{wording.money(report.penalty_due)} 元"),
+        )
+        yield KeepTogether([self._blocks.pairs(sums)])
+
+    def _section(self, text: str) -> Iterable[Flowable]:
+        """A heading, on the next page if its table could not begin on this one."""
+        yield CondPageBreak(_SECTION_HEIGHT)
+        yield self._blocks.section(text)
+
+    def _listed(
+        self,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        widths: Sequence[float],
+        texts: int = 1,
+    ) -> Table:
+        """A table that says so where it has no rows."""
+        shown = rows or [(wording.NONE, *([""] * (len(headings) - 1)))]
+        table = self._blocks.table(headings, shown, widths, texts=texts)
+        if not rows:
+            table.setStyle([("SPAN", (0, 1), (-1, 1)), ("ALIGN", (0, 1), (-1, 1), "CENTER")])
+        return table
+
+
+def _judged(service: Service) -> Sequence[tuple[str, str]]:
+    """The indicators of 四.12 and what they come to."""
+    verdict = f"{wording.COMBINED[service.combine]}；统计期内{wording.MET[service.met]}"
+    return (*((each.point, each.text) for each in indicators(service)), ("指标结论", verdict))
+
+
+# -- rows ----------------------------------------------------------------------------------------------------
+
+
+def _rate(row: MonthlyRate) -> Sequence[str]:
+    return (
+        wording.month_name(row.month),
+        wording.carrier_name(row.carrier) if row.carrier else "合计",
+        f"{row.accepted:,}",
+        f"{row.delivered:,}",
+        wording.percent(row.rate),
+        wording.percent(row.rate_without_terminal),
+    )
+
+
+def _coverage(row: Coverage) -> Sequence[str]:
+    return (
+        row.carrier,
+        wording.carrier_name(row.network),
+        f"{row.sent:,}",
+        f"{row.reported:,}",
+        _share(row.reported, row.sent),
+        *_delays(row.receipt),
+    )
+
+
+def _delays(delays: Delays) -> Sequence[str]:
+    if not delays.count:
+        return (wording.NO_SHARE,) * 4
+    return tuple(f"{each:,.1f}" for each in (delays.p50_s, delays.p95_s, delays.p99_s, delays.longest_s))
+
+
+def _share(part: int, whole: int) -> str:
+    return wording.percent(cut_decimal(Fraction(part, whole)) if whole else "")
+
+
+def _incident(incident: Incident) -> Sequence[str]:
+    clocks = incident.clocks
+    return (
+        str(incident.entry),
+        incident.opened,
+        incident.what,
+        wording.SEEN_BY.get(incident.by, incident.by) or wording.NO_SHARE,
+        incident.subcontractor or wording.NO_SHARE,
+        wording.minutes(clocks.respond_minutes),
+        wording.VERDICTS[clocks.responded],
+        wording.minutes(clocks.restore_minutes),
+        wording.VERDICTS[clocks.restored],
+    )
+
+
+def _incident_sums(incidents: Sequence[Incident]) -> str:
+    def told(verdicts: Sequence[str]) -> str:
+        return "，".join(f"{name} {verdicts.count(key):,} 次" for key, name in wording.VERDICTS.items())
+
+    responded = told([each.clocks.responded for each in incidents])
+    restored = told([each.clocks.restored for each in incidents])
+    return f"共 {len(incidents):,} 次。响应：{responded}；恢复：{restored}。"
+
+
+# -- what lateness costs -------------------------------------------------------------------------------------
+
+
+def _check_penalty(report: Report) -> None:
+    """Raises DoesNotAddUp."""
+    if sum(each.penalty for each in report.late) != report.penalty:
+        raise DoesNotAddUp("penalty is not the sum of what was late")
+    most = report.penalty if report.penalty_cap is None else report.penalty_cap
+    if report.penalty_due != min(report.penalty, most):
+        raise DoesNotAddUp("penalty_due is not penalty up to its cap")
+
+
+def _is_one_percent(late: Late) -> bool:
+    """The report has no share of its own: whether the penalty is that of the contract's text, rounded."""
+    return abs(late.amount * late.days - late.penalty * _HUNDRED) < _FEN * _HUNDRED
+
+
+def _arithmetic(late: Late, share: str) -> str:
+    """The product is exact where the share is known; the penalty beside it is rounded."""
+    factors = f"{wording.money(late.amount)} × {late.days:,} × {share}"
+    if share != "1%":
+        return factors
+    hundredths = late.amount * late.days
+    product = Decimal(hundredths).scaleb(-6)
+    shown = f"{product:,.2f}" if hundredths % 10_000 == 0 else wording.shortest(product)
+    return f"{factors} = {shown}"
+
+
+def _cap(report: Report) -> str:
+    if report.penalty_cap is None:
+        return "合同文本未载合同金额，上限（合同金额的100%，合同十三.4）无从计算"
+    return f"{wording.money(report.penalty_cap)} 元（合同金额的100%，合同十三.4，以合同参数为准）"

@@ -1,0 +1,173 @@
+"""Statements, reports and the ledger's tables by command, as both parties would use them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import run
+from storage.note import LOG
+from tests.storage.settlement.story import NAME, SIGNER, Story
+
+FILE = f"""
+[gateway]
+name = "{NAME}"
+state_dir = "state"
+[evidence]
+master_key_file = "secrets/master"
+"""
+
+
+class Parties:
+    """Party B with its gateway's files, party A with what it was given; `does` is either at a terminal."""
+
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.directory = directory
+        self.config = directory / "gw.toml"
+        self.config.write_text(FILE)
+        self.state = directory / "state"
+        self._capsys = capsys
+        (directory / "secrets").mkdir()
+        key = directory / "secrets" / "signing"
+        seed = base64.b64encode(bytes((LOG,)) + bytes(range(32))).decode()
+        key.write_text(f"PRIVATE+KEY+{NAME}+{SIGNER.verifier.key_id.hex()}+{seed}\n")
+        key.chmod(0o600)
+        self.public = directory / "secrets" / "signing.pub"
+        self.public.write_text(f"{SIGNER.verifier}\n")
+        self.story = Story(self.state)
+        self.story.at("2026-06-10 08:00:00").deliver(98)
+        self.story.deliver(2, b"MK:0012")
+        self.story.sign()
+        self.story.project()
+
+    def does(self, *arguments: object, status: int = 0) -> str:
+        """Returns what is said, on both outputs."""
+        assert run([str(argument) for argument in arguments]) == status
+        said = self._capsys.readouterr()
+        return said.out + said.err
+
+    def answers(self, *arguments: object, status: int = 0) -> Any:
+        assert run([*map(str, arguments), "--json"]) == status
+        return json.loads(self._capsys.readouterr().out)
+
+    def settle(self) -> None:
+        self.story.settle()
+        self.story.project()
+
+
+@pytest.fixture
+def parties(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Parties]:
+    parties = Parties(tmp_path, capsys)
+    with parties.story:
+        yield parties
+
+
+def test_a_statement_is_made_listed_and_checked(parties: Parties) -> None:
+    made = parties.answers("statement", "make", "-c", parties.config, "--period", 6)
+    assert (made["final"], made["version"], made["new_version"]) == (False, 1, True)
+    assert (made["amount_yuan"], made["reduction_yuan"], made["due_yuan"]) == ("3.0000", "0.0000", "3.0000")
+    said = parties.does("statement", "make", "-c", parties.config, "--period", "2026-06")
+    assert "new version     no" in said
+    assert "jingxin: not final: the evidence has not gone beyond the time up to which receipts count" in said
+    parties.settle()
+    made = parties.answers("statement", "make", "-c", parties.config, "--period", "2026-06..2026-11")
+    assert (made["final"], made["version"], made["success_rate"]) == (True, 2, "0.980000")
+    directory = Path(made["directory"])
+    assert {path.name for path in directory.iterdir()} == {
+        *("statement.json", "statement.note", "statement.xlsx", "statement.pdf")
+    }
+    listed = parties.answers("statement", "list", "-c", parties.config)["statements"]
+    assert [(each["version"], each["final"], each["due_yuan"]) for each in listed] == [
+        (1, False, "3.0000"),
+        (2, True, "3.0000"),
+    ]
+    assert parties.answers("statement", "verify", directory, "-c", parties.config)["agrees"] is True
+    told = parties.answers("statement", "diff", directory.with_name("v1"), directory)["differences"]
+    assert {"where": "final", "one": "false", "other": "true"} in told
+
+
+def test_the_other_party_checks_with_files_and_a_key(parties: Parties, tmp_path: Path) -> None:
+    parties.settle()
+    made = parties.answers("statement", "make", "-c", parties.config, "--period", 6)
+    theirs = tmp_path / "party-a"
+    theirs.mkdir()
+    shutil.copytree(parties.story.proofs, theirs / "proofs")
+    shutil.copytree(parties.story.evidence, theirs / "evidence")
+    shutil.copytree(made["directory"], theirs / "v1")
+    files = (
+        "--evidence",
+        theirs / "evidence",
+        "--proofs",
+        theirs / "proofs",
+        "--key",
+        theirs / "signing.pub",
+    )
+    assert parties.answers("statement", "verify", theirs / "v1", *files)["agrees"] is True
+    # Another contract gives other figures.
+    contract = theirs / "contract.toml"
+    text = parties.does("statement", "contract").replace('count_on = "accepted"', 'count_on = "delivered"')
+    contract.write_text(text)
+    answer = parties.answers("statement", "verify", theirs / "v1", *files, "--contract", contract, status=1)
+    found = {each["path"]: (each["stated"], each["computed"]) for each in answer["differences"]}
+    assert found["amount"] == ("30000", "29400")
+    assert answer["agrees"] is False
+    # A figure that somebody has changed is not looked at any further.
+    path = theirs / "v1" / "statement.json"
+    path.write_bytes(path.read_bytes().replace(b'"due":30000', b'"due":20000'))
+    said = parties.does("statement", "verify", theirs / "v1", *files, status=1)
+    assert said == f"jingxin: {theirs}/v1/statement.note: it is not about this statement and version\n"
+    # Evidence of which a record was changed.
+    shutil.copy(Path(made["directory"]) / "statement.json", path)
+    segment = next((theirs / "evidence").glob("*.seg"))
+    octets = bytearray(segment.read_bytes())
+    octets[octets.index(b"MK:0012")] ^= 1
+    segment.write_bytes(octets)
+    said = parties.does("statement", "verify", theirs / "v1", *files, status=1)
+    assert "agrees          no" in said
+    assert "jingxin: the evidence is not sound: `jingxin evidence verify` says where" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("make", "--period", "7x"), "no period '7x': allowed are a number such as 6, a month such as"),
+        (("make", "--period", "2022-01"), "no settlement period contains 2022-01: allowed is a month from"),
+    ],
+)
+def test_what_cannot_be_made(arguments: tuple[str, ...], reason: str, parties: Parties) -> None:
+    said = parties.does("statement", *arguments, "-c", parties.config, status=1)
+    assert said.startswith(f"jingxin: {reason}")
+    assert said.count("\n") == 1
+
+
+def test_a_ledger_that_is_behind_makes_no_statement(parties: Parties) -> None:
+    parties.story.deliver()
+    parties.story.sign()
+    said = parties.does("statement", "make", "-c", parties.config, "--period", 6, status=1)
+    assert said.startswith("jingxin: the ledger has ")
+    assert said.endswith("let `jingxin ledger` catch up, then try again\n")
+
+
+def test_the_tables_are_made_anew_and_dumped(parties: Parties) -> None:
+    before = parties.does("ledger", "dump", "-c", parties.config)
+    assert before.count("\n") > 300  # a part, an attempt and a receipt for each message
+    made = parties.answers("ledger", "rebuild", "-c", parties.config)
+    assert parties.does("ledger", "dump", "-c", parties.config) == before
+    assert made["rows"] == before.count("\n")
+    assert "name the configuration with -c FILE" in parties.does("ledger", status=2)
+
+
+def test_reports_are_shown_and_written(parties: Parties, tmp_path: Path) -> None:
+    report = parties.answers("report", "sla", "-c", parties.config, "--period", "2026-06..2026-06")
+    assert report["service"]["rates"][0]["rate"] == "0.980000"
+    output = tmp_path / "report"
+    said = parties.does("report", "annual", "-c", parties.config, "--year", 3, "-o", output)
+    assert "2025-12..2026-11" in said
+    assert json.loads((output / "report.json").read_bytes())["year"] == 3
+    assert (output / "report.pdf").read_bytes().startswith(b"%PDF-")

@@ -1,0 +1,468 @@
+"""The printed report and assessment, read back by another library: figures, pages, and the font."""
+
+from __future__ import annotations
+
+import io
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pypdf
+import pytest
+
+from storage.settlement import fonts
+from storage.settlement.fonts import FontMissing
+from storage.settlement.incidents import Clocks, Late
+from storage.settlement.printed_report import printed_report
+from storage.settlement.quality import Availability, Coverage, Delays
+from storage.settlement.report import (
+    FORMAT,
+    Announcement,
+    Assessment,
+    Heading,
+    Incident,
+    MonthlyRate,
+    Prevention,
+    Report,
+)
+from storage.settlement.tables import DoesNotAddUp
+from tests.storage.settlement.sample_statement import DIGEST, sample_statement
+from tests.storage.settlement.story import Story
+from tests.storage.settlement.test_report import assessment_of
+
+MONTHS: Final = ("2025-12", *(f"2026-{number:02d}" for number in range(1, 12)))
+CARRIERS: Final = {"broadnet": 21_000, "mobile": 651_000, "telecom": 168_000, "unicom": 210_000}
+
+
+def sample_report(**changes: Any) -> Report:
+    service = sample_statement().service[0]
+    report = Report(
+        format=FORMAT,
+        log="hn-gw-1",
+        records=41_907_332,
+        first_month=MONTHS[0],
+        last_month=MONTHS[-1],
+        party_a="河南省公安厅",
+        party_b="中国移动通信集团河南有限公司",
+        contract="河南省公安厅购买短信服务项目合同（包1）",
+        contract_sha256=DIGEST,
+        rates=tuple(_rates()),
+        service=msgspec.structs.replace(service, first_month=MONTHS[0], last_month=MONTHS[-1]),
+        coverage=(
+            Coverage(
+                "cmcc", "mobile", 7_812_004, 7_790_441, Delays(7_790_441, 2.0, 30.4, 611.5, 86_012.3, 0)
+            ),
+            Coverage("cucc", "unicom", 2_520_118, 0, Delays(0, 0.0, 0.0, 0.0, 0.0, 0)),
+        ),
+        report_limit_minutes=5,
+        reports=Delays(7_790_002, 0.1, 0.4, 12.5, 7_211.9, 431),
+        links=(Availability("cmcc", 999_871, 3, 43_205), Availability("cucc", 1_000_000, 0, 0)),
+        incidents=(
+            incident(104, clocks=Clocks(60, "in time", 481, "late"), subcontractor="郑州某网络有限公司"),
+            incident(17_220, by="alarm", what="cmcc: no link bound"),
+            incident(40_112_009, by="b", clocks=Clocks(29_640, "late", 29_640, "running")),
+        ),
+        maintenance=(
+            Announcement(
+                entry=311,
+                what="短信网关割接",
+                announced="2026-06-01 00:00:00",
+                began="2026-06-03 01:10:00",
+                ended="",
+                notice_hours=49,
+                notice_min_hours=72,
+            ),
+        ),
+        force_majeure=(
+            Prevention(
+                entry=512,
+                what="暴雨致机房断电",
+                began="2026-07-20 08:00:00",
+                ended="2026-07-21 09:30:00",
+                proven="",
+            ),
+        ),
+        late=(
+            Late(601, "统计门户", "2026-06-01", "2026-06-05", 4, 120_000_000, 4_800_000),
+            Late(602, "查询页面", "2026-06-28", "", 2, 10_000_100, 200_000),
+        ),
+        penalty=5_000_000,
+        penalty_cap=None,
+        penalty_due=5_000_000,
+    )
+    return msgspec.structs.replace(report, **changes)
+
+
+def _rates() -> list[MonthlyRate]:
+    rows = []
+    for number, month in enumerate(MONTHS):
+        for carrier, units in (*CARRIERS.items(), ("", sum(CARRIERS.values()))):
+            rate = 980_818 + 911 * number
+            rows.append(
+                MonthlyRate(
+                    month=month,
+                    carrier=carrier,
+                    accepted=units + number,
+                    delivered=units * rate // 1_000_000,
+                    rate=f"0.{rate:06d}",
+                    rate_without_terminal=f"0.{rate + 8_400:06d}",
+                )
+            )
+    return rows
+
+
+def incident(entry: int, **changes: Any) -> Incident:
+    made = Incident(
+        entry=entry,
+        opened="2026-06-10 10:00:00",
+        by="a",
+        what="下发积压",
+        clocks=Clocks(30, "in time", 120, "in time"),
+        subcontractor="",
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def empty_report() -> Report:
+    """Of months in which nothing was sent and nothing entered."""
+    service = sample_statement(complaints=0).service[0]
+    rates = tuple(msgspec.structs.replace(rate, successful=0, total=0, rate="") for rate in service.rates)
+    nothing = Delays(0, 0.0, 0.0, 0.0, 0.0, 0)
+    return sample_report(
+        rates=tuple(
+            MonthlyRate(month=month, carrier="", accepted=0, delivered=0, rate="", rate_without_terminal="")
+            for month in MONTHS
+        ),
+        service=msgspec.structs.replace(service, rates=rates, rate_met=True),
+        coverage=(),
+        reports=nothing,
+        links=(),
+        incidents=(),
+        maintenance=(),
+        force_majeure=(),
+        late=(),
+        penalty=0,
+        penalty_due=0,
+    )
+
+
+def sample_assessment(report: Report | None = None, **changes: Any) -> Assessment:
+    made = Assessment(
+        format=FORMAT,
+        year=3,
+        headings=(
+            Heading(name="faults", weight=25, score=85, because="3 faults, 5 points each"),
+            Heading(
+                name="resolution", weight=25, score=33, because="1 of 3 responded to and restored in time"
+            ),
+            Heading(name="support", weight=25, score=80, because="rated by 王某 on 2026-11-20"),
+            Heading(name="satisfaction", weight=25, score=71, because="rated by 王某 on 2026-11-20"),
+        ),
+        score=67,
+        pass_score=60,
+        passed=True,
+        report=report or sample_report(),
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def unrated() -> Assessment:
+    whole = sample_assessment()
+    support = Heading(name="support", weight=25, score=None, because="nobody has rated it")
+    headings = (*whole.headings[:2], support, whole.headings[3])
+    return sample_assessment(headings=headings, score=None, passed=None)
+
+
+SAMPLE: Final = sample_report()
+ASSESSMENT: Final = sample_assessment()
+
+
+@pytest.fixture(scope="module")
+def octets() -> bytes:
+    return printed_report(ASSESSMENT)
+
+
+@pytest.fixture(scope="module")
+def pages(octets: bytes) -> list[str]:
+    return texts(octets)
+
+
+def texts(octets: bytes) -> list[str]:
+    """Of each page, without spaces and ends of lines, which are where the layout put them."""
+    return ["".join(page.extract_text().split()) for page in pypdf.PdfReader(io.BytesIO(octets)).pages]
+
+
+def text_of(what: Report | Assessment) -> str:
+    return "".join(texts(printed_report(what)))
+
+
+# -- the assessment ------------------------------------------------------------------------------------------
+
+
+def test_every_page_names_the_assessment_and_its_place(pages: list[str]) -> None:
+    digest = sha256(ASSESSMENT.encode()).hexdigest()
+    for number, page in enumerate(pages, 1):
+        assert f"第{number}页共{len(pages)}页" in page
+        assert "年度考核验收材料（第3合同年）2025年12月至2026年11月" in page
+        assert f"摘要{digest[:16]}" in page
+
+
+def test_the_first_page_is_the_one_that_is_sealed(pages: list[str]) -> None:
+    for text in (
+        "河南省公安厅购买短信服务项目合同（包1）",
+        "中国移动通信集团河南有限公司",
+        DIGEST,
+        "证据日志hn-gw-1",
+        "计入记录数41,907,332",
+        sha256(ASSESSMENT.encode()).hexdigest(),
+        "故障次数故障3次，每次扣5分25%8521.25",
+        "故障解决故障3次，其中按时响应且按时恢复1次25%338.25",
+        "技术支持服务由王某于2026-11-20评分25%8020.00",
+        "服务满意度由王某于2026-11-20评分25%7117.75",
+        "合计100%67.25",
+        "综合得分加权得分之和，舍去小数67",
+        "合格分数线60",
+        "考核结论合格",
+        "约定不超过10起：未达标",
+        "考核结论：合格。",
+        "甲方（盖章）",
+        "乙方（盖章）",
+    ):
+        assert text in pages[0]
+    assert not [page for page in pages[1:] if "（盖章）" in page]
+    assert "附件服务质量报告" in pages[1]
+
+
+@pytest.mark.parametrize(
+    ("assessment", "told"),
+    [
+        (
+            sample_assessment(pass_score=70, passed=False),
+            ("合格分数线70", "考核结论不合格（限期整改）", "考核结论：不合格（限期整改）。"),
+        ),
+        (
+            unrated(),
+            (
+                "技术支持服务尚无人评分25%未评—",
+                "合计100%—",
+                "综合得分有未评项目，待评待评",
+                "考核结论：待评。",
+            ),
+        ),
+    ],
+)
+def test_conclusions(assessment: Assessment, told: tuple[str, ...]) -> None:
+    page = texts(printed_report(assessment))[0]
+    for text in told:
+        assert text in page
+
+
+def test_the_reasons_of_an_assessment_are_all_in_chinese(tmp_path: Path) -> None:
+    with Story(tmp_path, "2025-12-01") as story:
+        story.at("2026-01-10 10:00:00")
+        first = assessment_of(story, 3)
+        entry = story.noted("incident")
+        story.at("2026-01-10 10:30:00").noted("incident", "restored", entry)
+        story.entered("rating", year="3", support="80", satisfaction="70")
+        second = assessment_of(story, 3)
+    for assessment, told in (
+        (first, ("故障0次，每次扣5分", "故障解决没有故障25%100", "尚无人评分", "待评")),
+        (second, ("故障1次，每次扣5分", "故障1次，其中按时响应且按时恢复1次", "于2026-01-10评分25%80")),
+    ):
+        page = texts(printed_report(assessment))[0]
+        assert [text for text in told if text not in page] == []
+        assert not [each.because for each in assessment.headings if "".join(each.because.split()) in page]
+
+
+# -- the report ----------------------------------------------------------------------------------------------
+
+
+def test_a_report_begins_with_what_it_is_about() -> None:
+    pages = texts(printed_report(SAMPLE))
+    for text in ("服务质量报告", "统计月份2025年12月至2026年11月", "证据日志hn-gw-1", DIGEST):
+        assert text in pages[0]
+    assert not [page for page in pages if "（盖章）" in page or "考核" in page]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # 一
+        "字面口径（用户终端原因计为失败）7,335,4437,478,89998.0818%约定口径",
+        "剔除用户终端原因口径7,335,4437,381,44699.3767%仅供对照",
+        "2025-12-01至2026-11-30投诉11起（其中乙方原因9起），约定不超过10起：未达标",
+        "两项指标达到其一即为达标；统计期内未达标",
+        # 二
+        "月份运营商受理成功字面口径（约定）剔除终端原因（对照）",
+        "2025年12月中国移动651,000638,51298.0818%98.9218%",
+        "2026年11月中国广电21,01120,80799.0839%99.9239%",
+        "2026年11月合计1,050,0111,040,38099.0839%99.9239%",
+        "字面口径成功率（约定口径）剔除用户终端原因成功率约定不低于99%",
+        # 三
+        "cmcc中国移动7,812,0047,790,44199.7239%2.030.4611.586,012.3",
+        "cucc中国联通2,520,11800.0000%————",
+        "状态报告7,790,0024310.0055%0.10.412.57,211.9",
+        "超过5分钟",
+        # 四
+        "cmcc99.9871%312小时00分05秒",
+        "cucc100.0000%00小时00分00秒",
+        # 五
+        "共3次。响应：按时2次，超时1次，进行中0次；恢复：按时1次，超时1次，进行中1次。",
+        "1042026-06-1010:00:00下发积压甲方",
+        "1小时00分按时8小时01分超时",
+        "172202026-06-1010:00:00cmcc:nolinkbound告警—0小时30分按时2小时00分按时",
+        "乙方—494小时00分超时494小时00分进行中",
+        # 六
+        "311短信网关割接2026-06-0100:00:002026-06-0301:10:00未登记49/72不足",
+        # 七
+        "512暴雨致机房断电2026-07-2008:00:002026-07-2109:30:00未登记",
+        # 八
+        "601统计门户2026-06-012026-06-0512,000.00×4×1%=480.004480.00",
+        "602查询页面2026-06-28未完成1,000.01×2×1%=20.0002220.00",
+        "违约金合计500.00元",
+        "合同文本未载合同金额",
+        "应付违约金500.00元",
+    ],
+)
+def test_every_figure_is_there(pages: list[str], text: str) -> None:
+    assert text in "".join(pages)
+
+
+def test_the_cap_holds() -> None:
+    text = text_of(sample_report(penalty_cap=3_000_000, penalty_due=3_000_000))
+    assert "违约金合计500.00元" in text
+    assert "违约金上限300.00元" in text
+    assert "应付违约金300.00元" in text
+
+
+def test_another_share_than_that_of_the_text_is_not_called_one_percent() -> None:
+    late = Late(601, "统计门户", "2026-06-01", "2026-06-05", 4, 120_000_000, 9_600_000)
+    text = text_of(sample_report(late=(late,), penalty=9_600_000, penalty_due=9_600_000))
+    assert "12,000.00×4×约定比例4960.00" in text
+
+
+def test_nothing_is_said_where_there_is_nothing() -> None:
+    text = text_of(empty_report())
+    assert text.count("无") == 6 + text.count("无链路") + text.count("无结果") + text.count("无从")
+    assert "2026年11月合计00——" in text
+    assert "状态报告00—————" in text
+    assert "受理数量" not in text  # no chart
+
+
+def many_incidents() -> Report:
+    return sample_report(incidents=tuple(incident(10**9 + number) for number in range(200)))
+
+
+def test_two_hundred_faults_are_all_listed_and_their_header_is_on_each_page() -> None:
+    pages = texts(printed_report(many_incidents()))
+    listed = [page for page in pages if "下发积压" in page]
+    assert len(listed) > 3
+    assert all("编号发生时间故障发现分包商响应用时响应恢复用时恢复" in page for page in listed)
+    text = "".join(listed)
+    assert [str(10**9 + number) for number in range(200) if str(10**9 + number) not in text] == []
+
+
+def test_texts_are_no_markup_and_are_not_cut() -> None:
+    markup = "<b>&amp;</b><font size=99>"
+    text = "".join(f"{number:03d}" for number in range(166))  # about as long as a register allows
+    found = text_of(
+        sample_report(
+            incidents=(incident(1, what=markup * 3, subcontractor=markup), incident(2, subcontractor=text)),
+            maintenance=(msgspec.structs.replace(SAMPLE.maintenance[0], what=markup + text),),
+            force_majeure=(msgspec.structs.replace(SAMPLE.force_majeure[0], what=markup + text),),
+            party_a=markup,
+            log=markup,
+        )
+    )
+    plain = "".join(markup.split())
+    assert plain * 3 in found
+    assert found.count(plain) >= 8
+    # A long text is broken into lines by columns, between which other columns may be read.
+    assert text in found
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        sample_report(rates=SAMPLE.rates * 3),  # three years of them
+        sample_report(rates=SAMPLE.rates[:5]),
+        sample_report(rates=()),
+        sample_report(rates=tuple(row for row in SAMPLE.rates if row.month != "2026-03")),
+        sample_report(
+            rates=tuple(
+                msgspec.structs.replace(row, rate="", rate_without_terminal="")
+                if row.month == "2026-03"
+                else row
+                for row in SAMPLE.rates
+            )
+        ),
+        sample_report(
+            rates=(
+                MonthlyRate(
+                    month="2026-06",
+                    carrier="",
+                    accepted=1,
+                    delivered=0,
+                    rate="0.000000",
+                    rate_without_terminal="",
+                ),
+            )
+        ),
+        sample_report(
+            incidents=tuple(
+                incident(number, what="故" * 500, subcontractor="包" * 500) for number in range(3)
+            )
+        ),
+    ],
+)
+def test_what_is_unusual_is_printed_too(report: Report) -> None:
+    for what in (report, sample_assessment(report)):
+        pages = texts(printed_report(what))
+        assert f"第{len(pages)}页共{len(pages)}页" in pages[-1]
+
+
+# -- the file ------------------------------------------------------------------------------------------------
+
+
+def test_the_font_is_embedded_and_its_text_can_be_extracted(octets: bytes) -> None:
+    reader = pypdf.PdfReader(io.BytesIO(octets))
+    found: list[Any] = [
+        font.get_object()
+        for page in reader.pages
+        for font in page["/Resources"]["/Font"].values()  # type: ignore[index]
+    ]
+    assert found
+    for font in found:
+        assert "/FontFile2" in font["/FontDescriptor"]
+        assert "/ToUnicode" in font
+        assert font["/BaseFont"][7:8] == "+"  # a subset
+    assert len(octets) < 1_000_000
+    assert not [page for page in reader.pages if page.images]  # charts are drawn, not painted
+
+
+def test_the_same_report_gives_the_same_octets(octets: bytes) -> None:
+    assert printed_report(ASSESSMENT) == octets
+
+
+@pytest.mark.parametrize(
+    "contradictory",
+    [
+        sample_report(penalty=1),
+        sample_report(penalty_due=1),
+        sample_report(penalty_cap=1),
+        sample_assessment(score=68),
+        sample_assessment(score=None),
+    ],
+)
+def test_a_report_that_contradicts_itself_is_not_printed(contradictory: Report | Assessment) -> None:
+    with pytest.raises(DoesNotAddUp):
+        printed_report(contradictory)
+
+
+def test_without_a_font_it_says_which_package_has_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fonts, "PATHS", (tmp_path / "none.ttc",))
+    with pytest.raises(FontMissing, match=r"^no Chinese font: run `apt-get install"):
+        printed_report(SAMPLE)
