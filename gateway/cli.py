@@ -19,10 +19,14 @@ from gateway.commands import (
     account,
     code,
     evidence,
+    evidence_search,
     keys,
     ledger,
     numbers,
+    reconcile,
     registers,
+    report,
+    retention,
     route,
     service,
     statement,
@@ -63,12 +67,17 @@ app = typer.Typer(
 )
 for command in service.COMMANDS:
     app.command()(command)
+evidence.app.command()(evidence_search.search)
+evidence.app.command()(evidence_search.export)
+statement.app.command()(reconcile.reconcile)
+retention.add_to(evidence.app)
 app.add_typer(account.app, name="account")
 app.add_typer(code.app, name="code")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(numbers.app, name="numbers")
+app.add_typer(report.app, name="report")
 app.add_typer(route.app, name="route")
 app.add_typer(statement.app, name="statement")
 app.add_typer(uncertain.app, name="uncertain")

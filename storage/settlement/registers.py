@@ -23,7 +23,8 @@ MAINTENANCE: Final = "maintenance"
 FORCE_MAJEURE: Final = "force majeure"
 DELAY: Final = "delay"  # of a service that was to be completed (十三.3)
 RATING: Final = "rating"  # satisfaction and support, once a year (三.9)
-REGISTERS: Final = (COMPLAINT, INCIDENT, MAINTENANCE, FORCE_MAJEURE, DELAY, RATING)
+HOLD: Final = "hold"  # days of which nothing may be taken away or erased (十.3; storage/retention.py)
+REGISTERS: Final = (COMPLAINT, INCIDENT, MAINTENANCE, FORCE_MAJEURE, DELAY, RATING, HOLD)
 
 # Events of entries. A span of planned work or force majeure goes from BEGAN to ENDED.
 OPENED: Final = "opened"
@@ -34,6 +35,7 @@ ENDED: Final = "ended"
 CLOSED: Final = "closed"
 PROOF: Final = "proof"  # of force majeure: a document of somebody in authority (九.2)
 DONE: Final = "done"  # a service that was late is there (十三.3)
+RELEASED: Final = "released"  # of a hold
 
 # Fact of a complaint: whose doing it is, as it was judged last.
 ATTRIBUTED: Final = "attributed"

@@ -106,7 +106,7 @@ def test_the_other_party_checks_with_files_and_a_key(parties: Parties, tmp_path:
         "--proofs",
         theirs / "proofs",
         "--key",
-        theirs / "signing.pub",
+        parties.public,
     )
     assert parties.answers("statement", "verify", theirs / "v1", *files)["agrees"] is True
     # Another contract gives other figures.
