@@ -50,6 +50,7 @@ from gateway.registers import Registers
 from gateway.reload import Reload, load_outcomes
 from gateway.replies import Replies
 from gateway.reports import Reports
+from gateway.retention import Retention
 from gateway.routes import Routes
 from gateway.turns import TICK_S, Turns, every
 from gateway.upkeep import Upkeep
@@ -235,6 +236,7 @@ class Daemon:
             ledger,
         )
         self.registers = Registers(self.turns, self.log, self.sealer)
+        self.retention = Retention(self.turns, self.log, lambda: self.commitment.low_water)
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -255,7 +257,7 @@ class Daemon:
         http = HttpServer(
             config.http.host, config.http.port, self.heartbeat, self.metrics.exposition, self._conditions
         )
-        handlers = {**self.commands.handlers, **self.registers.handlers}
+        handlers = {**self.commands.handlers, **self.registers.handlers, **self.retention.handlers}
         control = ControlServer(config.gateway.state_dir, handlers)
         try:
             await control.start()

@@ -22,12 +22,14 @@ from storage.settlement.registers import (
     DONE,
     ENDED,
     FORCE_MAJEURE,
+    HOLD,
     INCIDENT,
     MAINTENANCE,
     OPENED,
     PROOF,
     RATING,
     REGISTERS,
+    RELEASED,
     RESPONDED,
     RESTORED,
 )
@@ -145,6 +147,9 @@ FORMS: Final[Mapping[tuple[str, str], tuple[Fact, ...]]] = {
         Fact("satisfaction", _SCORE),
         Fact("note", _text, required=False),
     ),
+    # days of the evidence, both included
+    (HOLD, OPENED): (Fact("from", _day), Fact("to", _day), Fact("reason", _text)),
+    (HOLD, RELEASED): (Fact("reason", _text),),
 }
 """Facts by register and event, in the order in which they are kept."""
 
@@ -185,4 +190,8 @@ def filled(register: str, event: str, facts: Mapping[str, str]) -> Filled:
         times = dict(kept)
         if times["from"] >= times["to"]:
             raise WrongEntry(f"{where}: to: allowed is a time after {times['from']}")
+    if (register, event) == (HOLD, OPENED):
+        days = dict(kept)
+        if days["from"] > days["to"]:
+            raise WrongEntry(f"{where}: to: allowed is a day from {days['from']} on")
     return Filled(kept, "\n".join(typed) if masked else "")

@@ -30,7 +30,7 @@ from storage.reader import LogReader
 from storage.records import Noted
 from storage.seal import Sealer
 from storage.settlement.calendar import day_us, moment
-from storage.settlement.registers import OPENED
+from storage.settlement.registers import HOLD, OPENED
 from storage.settlement.terms import YEAR_MIN
 
 logger = structlog.get_logger()
@@ -126,7 +126,8 @@ class Registers:
 
     def _opened_us(self, register: str, entry: int) -> int:
         """When the entry was opened. Runs in a thread; raises CommandError where there is no such entry."""
-        see = f"`jingxin {register.replace(' ', '-')} list` shows those that there are"
+        listed = "evidence holds" if register == HOLD else f"{register.replace(' ', '-')} list"
+        see = f"`jingxin {listed}` shows those that there are"
         try:
             with LogReader(self._log.directory) as reader:
                 record = records.decode(reader.find(entry))

@@ -225,6 +225,12 @@ def read_key_file(path: Path) -> tuple[str, bytes, bytes]:
     return text, key_id, data
 
 
+def days_with_keys(directory: Path) -> list[str]:
+    """The days that have data keys, whole or half destroyed, oldest first."""
+    days = {path.name[:10] for path in directory.glob("????-??-??-*.key")}
+    return sorted(day for day in days if _DAY.fullmatch(day))
+
+
 def destroy_day(directory: Path, day: str) -> int:
     """Erase a day's content by removing its data keys; returns how many there were.
 

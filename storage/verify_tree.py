@@ -191,7 +191,9 @@ class TreeCheck(GrowingTree):
         self.proven.checkpoints += 1
         self.proven.size = size
         for level in range(levels_of(size)):
-            self._widths[level].add((size >> HEIGHT * level) % WIDTH)
+            place, width = divmod(size >> HEIGHT * level, WIDTH)
+            if place == self.size >> HEIGHT * (level + 1):  # else it was full before the first record here
+                self._widths[level].add(width)
         self._advance()
 
     def _blame(self, entry: Entry, checkpoint: Checkpoint) -> CorruptEvidence:

@@ -56,7 +56,7 @@ class Ledger:
     def open(cls, path: Path, evidence: Path, *, synchronous: str = "NORMAL") -> Self:
         """Raises DatabaseError, LogInUse, and CorruptEvidence where the evidence is another than the ledger's
         or shorter."""
-        lock = _locked(path)
+        lock = lock_ledger(path)
         try:
             connection = open_database(path, KIND, synchronous=synchronous)
         except BaseException:
@@ -157,7 +157,7 @@ def rebuild(path: Path, evidence: Path, progress: Callable[[int, int], None] | N
     LogInUse, CorruptEvidence, DurabilityLost.
     """
     fresh = path.with_suffix(".new")
-    lock = _locked(path)
+    lock = lock_ledger(path)
     try:
         _remove(fresh)
         with Ledger.open(fresh, evidence, synchronous="OFF") as ledger:
@@ -180,11 +180,16 @@ def dump(connection: sqlite3.Connection) -> Iterator[bytes]:
     look like."""
     names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
     for (name,) in names:
-        columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
-        keys = ", ".join(column[1] for column in sorted(columns, key=lambda each: each[5]) if column[5])
-        for row in connection.execute(f"SELECT * FROM {name} ORDER BY {keys}"):
-            plain = [value.hex() if isinstance(value, bytes) else value for value in row]
-            yield msgspec.json.encode([name, *plain]) + b"\n"
+        yield from dump_table(connection, name)
+
+
+def dump_table(connection: sqlite3.Connection, name: str, where: str = "1") -> Iterator[bytes]:
+    """As `dump`, of one table, or of those of its rows for which the condition holds."""
+    columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
+    keys = ", ".join(column[1] for column in sorted(columns, key=lambda each: each[5]) if column[5])
+    for row in connection.execute(f"SELECT * FROM {name} WHERE {where} ORDER BY {keys}"):
+        plain = [value.hex() if isinstance(value, bytes) else value for value in row]
+        yield msgspec.json.encode([name, *plain]) + b"\n"
 
 
 def read_ledger(path: Path) -> sqlite3.Connection:
@@ -214,7 +219,8 @@ def _progress(connection: sqlite3.Connection) -> tuple[int, bytes]:
     return index, identity
 
 
-def _locked(path: Path) -> int:
+def lock_ledger(path: Path) -> int:
+    """The descriptor that holds the lock of a ledger's one writer. Raises LogInUse."""
     try:
         return lock_file(path.with_name(LOCK_NAME if path.name == LEDGER_NAME else f"{path.name}.lock"))
     except BlockingIOError:

@@ -200,7 +200,7 @@ async def test_an_entry_is_known_after_a_restart(tmp_path: Path, sealer: Sealer)
 # -- what is refused -----------------------------------------------------------------------------------------
 
 OPENINGS_REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"register": "gossip"}, "no register 'gossip': there are complaint, incident, maintenance, force majeure, delay, rating"),
+    ({"register": "gossip"}, "no register 'gossip': there are complaint, incident, maintenance, force majeure, delay, rating, hold"),
     ({"facts": {}}, "complaint, opened: cause is missing"),
     ({"at_us": START_US + AHEAD_MAX_US + 1}, f"when it happened: allowed is a time up to now, which is {NOW}"),
     ({"at_us": moment_us("2000-01-01 00:00") - 1}, "when it happened: allowed is a time from 2000 on"),
