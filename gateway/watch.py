@@ -18,7 +18,7 @@ import structlog
 
 from gateway.alarm_file import write_alarms
 from gateway.control_client import ControlError, request
-from gateway.outcomes import OutcomeTableError
+from gateway.settlement_inputs import inputs_of
 from storage.database import DatabaseError
 from storage.ledger.ledger import LEDGER_NAME, read_ledger
 from storage.settlement.alarms import alarms, links_down
@@ -69,7 +69,7 @@ class Watch:
             try:
                 self.look(time.time_ns() // 1000, time.monotonic())
                 self._said = ""
-            except (DatabaseError, SettlementError, OutcomeTableError, ControlError, OSError) as error:
+            except (DatabaseError, SettlementError, ControlError, OSError) as error:
                 if str(error) != self._said:  # once, not every ten seconds
                     self._said = str(error)
                     logger.warning("the watch cannot look", reason=self._said)
@@ -87,9 +87,7 @@ class Watch:
 
     def _count(self, ledger: sqlite3.Connection, now_us: int) -> None:
         # Read anew each time: a renewal, or a row of a province's codes, needs no restart.
-        from gateway.commands.statement import inputs_of
-
-        inputs = inputs_of(self._tables, None, None)
+        inputs = inputs_of(self._tables)
         found = alarms(ledger, inputs.contract, inputs.cause_of, now_us)
         for alarm in found:
             if alarm.name not in self._alarms:

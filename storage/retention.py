@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
-from itertools import zip_longest
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -89,7 +88,7 @@ class KeyUse(NamedTuple):
 class _KeyOpened(NamedTuple):
     """before_us: when the record before it was written; of the first record that is here, its own time."""
 
-    index: int
+    record: int
     day: str
     before_us: int
 
@@ -130,11 +129,8 @@ class Survey:
 
     def use_of(self, day: str) -> KeyUse | None:
         """What the data keys of this day have sealed, as far as it is here; None: one is still in use."""
-        ends = [
-            later
-            for own, later in zip_longest(self._opened, self._opened[1:])
-            if own is not None and own.day == day
-        ]
+        following = (*self._opened[1:], None)
+        ends = [later for own, later in zip(self._opened, following, strict=True) if own.day == day]
         if not ends:  # what they have sealed stands before the first record here, or right behind that
             ends = [next((each for each in self._opened if each.day > day), None)]
         last_day = day
@@ -142,7 +138,7 @@ class Survey:
             if end is None:
                 return None
             last_day = max(last_day, day_of(end.before_us))
-            sealed_before = end.index
+            sealed_before = end.record
         return KeyUse(sealed_before, last_day)
 
     def _look_into(self, frame: Frame) -> None:

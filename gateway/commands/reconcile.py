@@ -70,7 +70,7 @@ def reconcile(
 ) -> None:
     """Compares a carrier's bill with the evidence: what is missing on either side, what differs, the money
     at stake, the carrier's clock."""
-    from gateway.commands.statement import inputs_of
+    from gateway.settlement_inputs import inputs_of
     from storage.ledger.ledger import LEDGER_NAME, applied_index, read_ledger
     from storage.settlement.bill import load_bill
     from storage.settlement.bill_layout import read_layout, shipped_layout
@@ -83,7 +83,7 @@ def reconcile(
     from storage.settlement.statement import Source, cut_of
 
     tables = read(config)
-    contract = inputs_of(tables, None, None).contract
+    contract = inputs_of(tables).contract
     span = parse_period(f"{period}..{period}" if _MONTH.fullmatch(period) else period, contract.settlement)
     ledger = tables.gateway.state_dir / LEDGER_NAME
     with closing(read_ledger(ledger)) as connection:

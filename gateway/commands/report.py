@@ -11,7 +11,7 @@ import typer
 
 from gateway.commands.options import ConfigOption, JsonOption
 from gateway.commands.result import show as show_result
-from gateway.commands.statement import PeriodOption, inputs_of, yuan
+from gateway.commands.statement import PeriodOption, yuan
 from gateway.config import read
 
 if TYPE_CHECKING:
@@ -34,13 +34,14 @@ def sla(
     config: ConfigOption, period: PeriodOption, output: OutputOption = None, json: JsonOption = False
 ) -> None:
     """Rates, receipts, links, faults, complaints and what was late, in whole months."""
+    from gateway.settlement_inputs import inputs_of
     from storage.ledger.ledger import LEDGER_NAME, read_ledger
     from storage.settlement.calendar import parse_period
     from storage.settlement.counts import Cut
     from storage.settlement.report import make_report
 
     tables = read(config)
-    inputs = inputs_of(tables, None, None)
+    inputs = inputs_of(tables)
     span = parse_period(period, inputs.contract.settlement)
     with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
         (applied,) = ledger.execute("SELECT applied_index FROM progress").fetchone()
@@ -57,12 +58,13 @@ def annual(
     json: JsonOption = False,
 ) -> None:
     """The yearly assessment: faults, how they were dealt with, support, satisfaction, and all of `sla`."""
+    from gateway.settlement_inputs import inputs_of
     from storage.ledger.ledger import LEDGER_NAME, read_ledger
     from storage.settlement.counts import Cut
     from storage.settlement.report import assess, assessment_period, make_report
 
     tables = read(config)
-    inputs = inputs_of(tables, None, None)
+    inputs = inputs_of(tables)
     span = assessment_period(inputs.contract, year)
     with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
         (applied,) = ledger.execute("SELECT applied_index FROM progress").fetchone()

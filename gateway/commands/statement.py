@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
@@ -18,13 +18,10 @@ from gateway.commands.result import show as show_result
 from gateway.commands.verifier import KeyOption, log_key, verifier_key
 from gateway.config import Tables, read, signing_key_file
 from gateway.config_table import is_credential
-from storage.settlement.errors import SettlementError
 
 if TYPE_CHECKING:
-    from storage.settlement.contract import Contract
-    from storage.settlement.counts import CauseOf
     from storage.settlement.issue import Issued, Render
-    from storage.settlement.statement import Source, Statement
+    from storage.settlement.statement import Statement
 
 app = typer.Typer(no_args_is_help=True, help="Statements of what there is to pay (结算清单).")
 
@@ -46,14 +43,6 @@ StatementArgument = Annotated[
 _VERSION: Final = re.compile(r"v([1-9][0-9]{0,5})")
 
 
-class Inputs(NamedTuple):
-    """What a statement follows from besides the evidence."""
-
-    contract: Contract
-    causes: tuple[Source, ...]
-    cause_of: CauseOf
-
-
 @app.command()
 def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -> None:
     """Makes the statement of a period: JSON, XLSX and PDF, signed, in a directory of its own.
@@ -62,6 +51,7 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
     receipts, the statement is marked as not final. A version is never overwritten: other figures make a new
     one.
     """
+    from gateway.settlement_inputs import inputs_of
     from storage.ledger.ledger import LEDGER_NAME, read_ledger
     from storage.note import LOG
     from storage.reader import LogReader
@@ -72,7 +62,7 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
 
     tables = read(config)
     gateway = tables.gateway
-    inputs = inputs_of(tables, None, None)
+    inputs = inputs_of(tables)
     span = parse_period(period, inputs.contract.settlement)
     key_file = signing_key_file(tables)
     signer = read_signing_key(key_file, LOG, guarded=is_credential(key_file))
@@ -154,6 +144,7 @@ def verify(
 
     With a configuration, or, for the other party, with the files and the key alone.
     """
+    from gateway.settlement_inputs import inputs_of
     from storage.settlement.check import check_statement
     from storage.verify_tree import Proofs
 
@@ -212,23 +203,6 @@ def contract() -> None:
     from storage.settlement.contract import shipped_text
 
     typer.echo(shipped_text(), nl=False)
-
-
-def inputs_of(tables: Tables | None, contract_file: Path | None, codes: Path | None) -> Inputs:
-    """The contract and the table of codes: those named, else those of the configuration, else the shipped."""
-    from gateway.causes import cause_by, sources
-    from gateway.outcomes import OutcomeTable, OutcomeTableError
-    from storage.settlement.contract import read_contract, shipped_contract
-
-    if tables is not None:
-        contract_file = contract_file or tables.settlement.contract_file
-        codes = codes or tables.outcomes.file
-    agreed = shipped_contract() if contract_file is None else read_contract(contract_file)
-    try:
-        table = OutcomeTable.load(codes)
-    except OutcomeTableError as error:
-        raise SettlementError(f"the table of status codes: {error}") from error
-    return Inputs(agreed, sources(codes), cause_by(table))
 
 
 def yuan(amount: int) -> str:

@@ -17,10 +17,10 @@ import pytest
 from gateway.cli import run
 from gateway.commands.register_lists import VIEWS, copied, notice
 from gateway.control import ControlServer
-from gateway.register_forms import moment_us
 from storage.ledger.ledger import LEDGER_NAME, Ledger
 from storage.seal import Sealer
 from storage.settlement import contract as contract_module
+from storage.settlement.calendar import moment_us
 from storage.settlement.contract import shipped_contract
 from storage.settlement.registers import Entry, Event
 from tests.gateway.test_registers import Desk, opened

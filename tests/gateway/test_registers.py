@@ -20,8 +20,6 @@ from gateway.register_forms import (
     WrongEntry,
     day,
     filled,
-    moment,
-    moment_us,
 )
 from gateway.registers import AHEAD_MAX_US, Registers, SealedNote
 from gateway.turns import Turns
@@ -32,6 +30,7 @@ from storage.log import EvidenceLog
 from storage.reader import LogReader
 from storage.records import Noted
 from storage.seal import Sealer
+from storage.settlement.calendar import moment, moment_us
 from tests.gateway.world import START_US
 
 NOW = "2026-09-21 22:13:20"  # START_US in Shanghai

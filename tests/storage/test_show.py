@@ -28,7 +28,7 @@ def live(story: Story, chance: random.Random, turns: int) -> list[int]:
     open_numbers: list[int] = []
     for _ in range(turns):
         story.now_us += chance.choice((1, 1_000_000, 3_600_000_000, SHOW_AFTER_END_US, SHOW_AFTER_END_US + 1))
-        accepted = chance.choice((lambda: [story.accept()], lambda: story.accept_cut(3), lambda: []))()
+        accepted = chance.choice((lambda: [story.accept()], lambda: story.accept_cut(3), list))()
         numbers += accepted
         open_numbers += accepted
         story.dispatch(*accepted)
