@@ -78,8 +78,12 @@ def test_all_that_happened_is_signed_when_both_have_stopped(make_world: MakeWorl
         "all of it is signed while it runs",
         lambda: "jingxin_evidence_unsigned_records 0.0\n" in world.metrics(),
     )
+    until(
+        "all of it is in the tables",
+        lambda: "jingxin_ledger_missing_records 0.0\n" in world.metrics(),
+    )
     status = world.status()
-    assert status["signed_records"] == status["evidence_records"] > COUNT
+    assert status["signed_records"] == status["ledger_records"] == status["evidence_records"] > COUNT
     world.stop()
     assert ledgers(world) == []
     report = proven(world)
