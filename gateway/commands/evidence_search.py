@@ -316,9 +316,19 @@ def _say_what_is_not_shown(tables: Tables, result: Result) -> None:
         typer.echo(
             f"jingxin: there are more than these {len(result.found):,}, which are the newest", err=True
         )
+    if detached := _detached(tables):
+        typer.echo(f"jingxin: moved out of the ledger, and not searched: {', '.join(detached)}", err=True)
     reached = reach(tables.gateway)
     if reached.behind_s > _BEHIND_S:
         typer.echo(f"jingxin: {reached.sentence}", err=True)
+
+
+def _detached(tables: Tables) -> list[str]:
+    from storage.ledger.detach import detached_months
+    from storage.ledger.ledger import LEDGER_NAME, read_ledger
+
+    with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as connection:
+        return [month.name for month in detached_months(connection)]
 
 
 def _for_a_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

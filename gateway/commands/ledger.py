@@ -57,6 +57,26 @@ def rebuild(config: ConfigOption, json: JsonOption = False) -> None:
 
 
 @app.command()
+def detach(
+    config: ConfigOption,
+    month: Annotated[str, typer.Argument(metavar="MONTH", help="The oldest one that is there: 2023-12.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to; a ledger of that month.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Moves the oldest month into a file of its own; the running ledger has to be stopped for it.
+
+    Nothing is settled or reconciled from the ledger any more that reaches back into this month.
+    """
+    from storage.ledger.detach import detach_month
+    from storage.ledger.ledger import LEDGER_NAME
+
+    detached = detach_month(read(config).gateway.state_dir / LEDGER_NAME, month, output)
+    show({"month": detached.name, "rows": detached.rows, "sha256_of_dump": detached.sha256}, as_json=json)
+
+
+@app.command()
 def dump(config: ConfigOption) -> None:
     """Prints every row of the database as a line of JSON, in an order that is always the same."""
     from storage.ledger.ledger import LEDGER_NAME, read_ledger

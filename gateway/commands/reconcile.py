@@ -76,8 +76,9 @@ def reconcile(
     from storage.settlement.bill_layout import read_layout, shipped_layout
     from storage.settlement.calendar import parse_period
     from storage.settlement.comparison import comparison
+    from storage.settlement.counts import check_all_there
     from storage.settlement.disputes import write_disputes
-    from storage.settlement.matching import Task
+    from storage.settlement.matching import MARGIN_US, Task
     from storage.settlement.reconcile import accounts_of
     from storage.settlement.reconcile import reconcile as compare
     from storage.settlement.statement import Source, cut_of
@@ -88,6 +89,7 @@ def reconcile(
     ledger = tables.gateway.state_dir / LEDGER_NAME
     with closing(read_ledger(ledger)) as connection:
         accounts, network = accounts_of(connection, carrier)
+        check_all_there(connection, span.start_us - MARGIN_US)
     if columns is None:
         layout = shipped_layout(carrier, network)
     else:

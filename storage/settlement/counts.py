@@ -24,9 +24,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple
 
+from storage.ledger.detach import detached_months
 from storage.ledger.projection import Owner
 from storage.ledger.schema import table
 from storage.settlement.calendar import Month
+from storage.settlement.errors import SettlementError
 from storage.settlement.terms import Unit
 
 Direction = Literal["mt", "mo"]
@@ -140,10 +142,22 @@ def count(
     cause_of: CauseOf,
 ) -> Counts:
     """What was accepted, refused and received from start_us (inclusive) to end_us (exclusive), by line.
+    Raises SettlementError where the ledger does not hold all of it.
 
     Memory: some KB a line; 10 million messages take half a minute, those without an outcome longer.
     """
+    check_all_there(connection, start_us)
     return _Counting(connection, cut, unit, basis, cause_of).run(start_us, end_us)
+
+
+def check_all_there(connection: sqlite3.Connection, start_us: int) -> None:
+    """Raises SettlementError where something of what came from this time on was moved out of the ledger."""
+    for month in detached_months(connection):
+        if month.newest_us >= start_us or month.name >= str(Month.of(start_us)):
+            raise SettlementError(
+                f"{month.name} was moved out of the ledger, and its messages would be missing: restore its"
+                " segments, then `jingxin ledger rebuild`"
+            )
 
 
 class _Counting:

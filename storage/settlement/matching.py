@@ -39,7 +39,7 @@ How = Literal["id", "notation", "number"]
 
 # A part that was sent before the months may be billed in them, and the reverse: by clocks that differ, and
 # where bills go by delivery, by the three days that a report may take. What is matched there is no finding.
-_MARGIN_US: Final = 3 * 86_400_000_000
+MARGIN_US: Final = 3 * 86_400_000_000
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -103,8 +103,8 @@ class Matching:
             "before": task.cut.before_us,
             "start": start_us,
             "end": end_us,
-            "from": start_us - _MARGIN_US,
-            "until": end_us + _MARGIN_US,
+            "from": start_us - MARGIN_US,
+            "until": end_us + MARGIN_US,
             "by_done": layout.time_is == "done",
             **prices(task),
         }

@@ -171,3 +171,17 @@ def test_reports_are_shown_and_written(parties: Parties, tmp_path: Path) -> None
     assert "2025-12..2026-11" in said
     assert json.loads((output / "report.json").read_bytes())["year"] == 3
     assert (output / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_a_month_is_moved_out_of_the_tables(parties: Parties, tmp_path: Path) -> None:
+    said = parties.does(
+        "ledger", "detach", "-c", parties.config, "2026-06", "-o", tmp_path / "x.db", status=1
+    )
+    assert "2026-06 is the only month, which goes on: nothing can be detached\n" in said
+    parties.settle()
+    moved = parties.answers("ledger", "detach", "-c", parties.config, "2026-06", "-o", tmp_path / "june.db")
+    assert moved["month"] == "2026-06"
+    said = parties.does("statement", "make", "-c", parties.config, "--period", 6, status=1)
+    assert said.startswith("jingxin: 2026-06 was moved out of the ledger, and its messages would be missing:")
+    parties.does("ledger", "rebuild", "-c", parties.config)
+    assert parties.answers("statement", "make", "-c", parties.config, "--period", 6)["final"] is True

@@ -16,6 +16,7 @@ from storage.ledger.ledger import LEDGER_NAME, Ledger, dump, read_ledger, rebuil
 from storage.ledger.schema import MONTHLY_NAMES, table
 from storage.ledger.search import Wanted, search
 from storage.records import Reported
+from storage.settlement.errors import SettlementError
 from tests.storage.ledger.test_ledger import digest_of, everything
 from tests.storage.settlement.story import Story, at
 
@@ -199,3 +200,17 @@ def test_a_crash_leaves_the_ledger_as_it_was_and_can_be_repeated(
     own.with_name("own.db.part").write_bytes(b"half")
     assert detach_month(ledger, MONTH, own).rows > 0
     assert digest_of(ledger) != before
+
+
+def test_nothing_is_counted_that_reaches_into_a_month_that_is_gone(tmp_path: Path) -> None:
+    with Story(tmp_path) as story:
+        story.at("2026-06-10").deliver(2)
+        story.at("2026-07-10").deliver(3)
+        story.sign()
+        story.project()
+        detach_month(tmp_path / LEDGER_NAME, "2026-06", tmp_path / "june.db")
+        with pytest.raises(SettlementError, match="2026-06 was moved out of the ledger"):
+            story.statement("6")
+        with pytest.raises(SettlementError, match="2026-06 was moved out of the ledger"):
+            story.statement("2026-06..2026-06")
+        assert story.statement("2026-07..2026-07").total.accepted == 3
