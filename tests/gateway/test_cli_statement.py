@@ -174,9 +174,8 @@ def test_reports_are_shown_and_written(parties: Parties, tmp_path: Path) -> None
 
 
 def test_a_month_is_moved_out_of_the_tables(parties: Parties, tmp_path: Path) -> None:
-    said = parties.does(
-        "ledger", "detach", "-c", parties.config, "2026-06", "-o", tmp_path / "x.db", status=1
-    )
+    june = ("ledger", "detach", "-c", parties.config, "2026-06", "-o", tmp_path / "june.db")
+    said = parties.does(*june, status=1)
     assert "2026-06 is the only month, which goes on: nothing can be detached\n" in said
     parties.settle()
     assert parties.answers(*june)["month"] == "2026-06"
