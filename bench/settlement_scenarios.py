@@ -28,6 +28,7 @@ from storage.settlement.calendar import Period, parse_period
 from storage.settlement.contract import shipped_contract
 
 KILLS: Final = 20
+_KILLS_SHORT: Final = 4
 STATEMENT_S_MAX: Final = 60.0
 STATEMENT_MIB_MAX: Final = 500
 SEARCH_MS_MAX: Final = 50.0
@@ -38,7 +39,7 @@ _SEARCHES: Final = 200
 
 def settlement(*, short: bool) -> Outcome:
     """Half a year of messages: projected with 20 kills, a statement of it, and searches by number."""
-    messages = 100_000 if short else 10_000_000
+    messages, kills = (20_000, _KILLS_SHORT) if short else (10_000_000, KILLS)
     bounds = Bounds()
     period = parse_period("6", shipped_contract().settlement)
     with tempfile.TemporaryDirectory(prefix="jingxin-past-", dir=os.environ.get("JINGXIN_BENCH_DIR")) as name:
@@ -47,7 +48,7 @@ def settlement(*, short: bool) -> Outcome:
         written = Past(directory / "evidence").write(period, messages)
         wrote_s = monotonic() - begun_s
         sign_s = _sign(directory, period)
-        figures = _project(directory, written, bounds, compare=short)
+        figures = _project(directory, written, bounds, kills, compare=short)
         figures |= _settle(directory, written, bounds, short=short)
         figures |= _search(directory, bounds, short=short)
         octets = (directory / LEDGER_NAME).stat().st_size
@@ -87,12 +88,14 @@ with Ledger.open(Path(sys.argv[1]), Path(sys.argv[2])) as ledger:
 """
 
 
-def _project(directory: Path, written: Written, bounds: Bounds, *, compare: bool) -> dict[str, Any]:
+def _project(
+    directory: Path, written: Written, bounds: Bounds, wanted: int, *, compare: bool
+) -> dict[str, Any]:
     """Bring the ledger up while the process that does it is killed again and again."""
     chance = random.Random(2026)
     path, evidence = directory / LEDGER_NAME, directory / "evidence"
     batch = min(BATCH_RECORDS, written.records // 200)  # so that many a kill finds its moment
-    marks = sorted(chance.randrange(written.records) for _ in range(KILLS))
+    marks = sorted(chance.randrange(written.records) for _ in range(wanted))
     begun_s, kills = monotonic(), 0
     done = False
     while not done:
@@ -110,11 +113,11 @@ def _project(directory: Path, written: Written, bounds: Bounds, *, compare: bool
                     break
             else:
                 done = True
-    bounds.equal("kills", kills, KILLS)
+    bounds.equal("kills", kills, wanted)
     took_s = monotonic() - begun_s
     with closing(read_ledger(path)) as connection:
         months = [name for (name,) in connection.execute("SELECT name FROM month").fetchall()]
-        for kind, wanted in (
+        for kind, expected in (
             ("part", written.parts),
             ("attempt", written.parts),
             ("receipt", written.receipts),
@@ -125,7 +128,7 @@ def _project(directory: Path, written: Written, bounds: Bounds, *, compare: bool
                 connection.execute(f"SELECT count(*) FROM {table(kind, month)}").fetchone()[0]  # noqa: S608
                 for month in months
             )
-            bounds.equal(f"rows of {kind}", rows, wanted)
+            bounds.equal(f"rows of {kind}", rows, expected)
     if compare:
         whole = directory / "whole.db"
         rebuild(whole, evidence)
