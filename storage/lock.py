@@ -13,6 +13,10 @@ def lock_file(path: Path) -> int:
     Raises BlockingIOError where another process has it; nothing is left open then.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    if os.geteuid() == 0:
+        # A command under sudo comes before the gateway's own user has been here.
+        owner = path.parent.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

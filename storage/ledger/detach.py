@@ -138,9 +138,8 @@ def _copy(path: Path, month: str, destination: Path) -> None:
                 copy.execute(f"INSERT INTO main.{name} SELECT * FROM ledger.{name} WHERE {where}")
             copy.execute("INSERT INTO main.month SELECT * FROM ledger.month WHERE name = ?", (month,))
             copy.execute(
-                "UPDATE main.progress SET (applied_index, identity, month) ="
-                " (SELECT applied_index, identity, ? FROM ledger.progress)",
-                (month,),
+                "UPDATE main.progress SET (applied_index, applied_us, identity) ="
+                " (SELECT applied_index, applied_us, identity FROM ledger.progress)"
             )
         copy.execute("DETACH ledger")
         copy.execute("PRAGMA wal_checkpoint(TRUNCATE)")

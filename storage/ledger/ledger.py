@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
@@ -49,8 +49,8 @@ class Ledger:
         self._connection = connection
         self._lock = lock
         self._reader = LogReader(evidence)
-        self._projection = Projection(connection)
-        self.applied_index, self._identity = _progress(connection)
+        self.applied_index, self._applied_us, self._identity = progress_of(connection)
+        self._projection = Projection(connection, self._applied_us)
 
     @classmethod
     def open(cls, path: Path, evidence: Path, *, synchronous: str = "NORMAL") -> Self:
@@ -62,10 +62,15 @@ class Ledger:
         except BaseException:
             os.close(lock)
             raise
-        with one_line(path, KIND):
-            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
-            ledger = cls(path, evidence, connection, lock)
+        try:
+            with one_line(path, KIND):
+                connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+                ledger = cls(path, evidence, connection, lock)
+        except BaseException:
+            connection.close()
+            os.close(lock)
+            raise
         try:
             ledger._check_evidence()
         except BaseException:
@@ -104,12 +109,18 @@ class Ledger:
             applied = self._take(frame, begin, stop)
             if applied - begin >= BATCH_RECORDS:
                 break
-        with one_line(self.path, KIND), transaction(self._connection):
-            self._projection.flush()
-            self._connection.execute(
-                "UPDATE progress SET applied_index = ?, identity = ?, month = ?",
-                (applied, self._identity or self._reader.identity, self._projection.months[-1].name),
-            )
+        try:
+            with one_line(self.path, KIND), transaction(self._connection):
+                self._projection.flush()
+                self._connection.execute(
+                    "UPDATE progress SET applied_index = ?, applied_us = ?, identity = ?",
+                    (applied, self._applied_us, self._identity or self._reader.identity),
+                )
+        except OverflowError as failure:
+            # SQLite counts to 2**63; no gateway of ours writes such a number.
+            raise CorruptEvidence(
+                self._reader.directory, 0, f"records {begin} to {applied}: {failure}"
+            ) from failure
         self._identity = self._identity or self._reader.identity
         self.applied_index = applied
         return True
@@ -136,7 +147,9 @@ class Ledger:
         end = min(stop, frame.first_index + frame.count)
         wanted = records[first - frame.first_index : end - frame.first_index]
         with one_line(self.path, KIND):  # rows are read back
-            self._projection.apply(first, _month_of(frame.time_us // 3_600_000_000), wanted)
+            month = _month_of(frame.time_us // 3_600_000_000)
+            self._projection.apply(first, frame.time_us, month, wanted)
+        self._applied_us = frame.time_us
         return end - 1
 
     def _check_evidence(self) -> None:
@@ -169,9 +182,9 @@ def rebuild(path: Path, evidence: Path, progress: Callable[[int, int], None] | N
         _remove(path)
         DISK.rename(fresh, path)
         DISK.sync_directory(path.parent)
-        _remove(fresh)
         return ledger.applied_index
     finally:
+        _remove(fresh)  # what is left of it would take the room of the next segment
         os.close(lock)
 
 
@@ -193,10 +206,26 @@ def dump_table(connection: sqlite3.Connection, name: str, where: str = "1") -> I
 
 
 def read_ledger(path: Path) -> sqlite3.Connection:
-    """The ledger, to ask it. Raises DatabaseError."""
+    """The ledger as it is when it is first asked, until the connection is closed: it may go on meanwhile, and
+    then its file beside (-wal) grows, so nobody should keep it open for long. Raises DatabaseError.
+    """
     connection = open_to_read(path, KIND)
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute("BEGIN")
     return connection
+
+
+class Progress(NamedTuple):
+    """How far a ledger has come: its last record, and when the batch of it was written."""
+
+    applied_index: int
+    applied_us: int
+    identity: bytes
+
+
+def progress_of(connection: sqlite3.Connection) -> Progress:
+    row = connection.execute("SELECT applied_index, applied_us, identity FROM progress").fetchone()
+    return Progress(*row)
 
 
 def applied_index(path: Path) -> int:
@@ -207,16 +236,11 @@ def applied_index(path: Path) -> int:
         return 0
     try:
         with one_line(path, KIND):
-            return _progress(connection)[0]
+            return progress_of(connection).applied_index
     except DatabaseError:
         return 0
     finally:
         connection.close()
-
-
-def _progress(connection: sqlite3.Connection) -> tuple[int, bytes]:
-    index, identity = connection.execute("SELECT applied_index, identity FROM progress").fetchone()
-    return index, identity
 
 
 def lock_ledger(path: Path) -> int:
@@ -225,6 +249,10 @@ def lock_ledger(path: Path) -> int:
         return lock_file(path.with_name(LOCK_NAME if path.name == LEDGER_NAME else f"{path.name}.lock"))
     except BlockingIOError:
         raise LogInUse(f"{path}: another process writes to the ledger") from None
+    except OSError as failure:
+        raise DatabaseError(
+            f"{path}: its lock: {failure.strerror}: let the gateway's user read and write it"
+        ) from failure
 
 
 def _remove(path: Path) -> None:

@@ -140,7 +140,8 @@ _WIDTHS: Final = {
     "replacement": 4,
     "event": 7,
     "audit": 8,
-    "configured": 4,
+    "configured": 5,
+    "start": 3,
     "noted": 10,
     "outcome": 8,
     "owner": 6,
@@ -150,8 +151,10 @@ _WIDTHS: Final = {
 class Projection:
     """The tables of one open ledger, and what of them is in memory."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, applied_us: int) -> None:
+        """applied_us: when the last batch was written that is in the tables; 0: there is none."""
         self._connection = connection
+        self._before_us = applied_us
         self.months = [
             Month(*row)
             for row in connection.execute(
@@ -205,8 +208,9 @@ class Projection:
 
     # -- in and out -----------------------------------------------------------------------------------------
 
-    def apply(self, first_index: int, month: str, records: list[AnyRecord]) -> None:
-        """The records of one batch, which was written in this month ("YYYY-MM", Asia/Shanghai)."""
+    def apply(self, first_index: int, time_us: int, month: str, records: list[AnyRecord]) -> None:
+        """The records of one batch, which was written at this time, in this month ("YYYY-MM",
+        Asia/Shanghai)."""
         if not self.months or month > self.months[-1].name:
             begun = Month(month, first_index)
             self.months.append(begun)
@@ -217,6 +221,7 @@ class Projection:
             step = steps.get(type(record))
             if step is not None:
                 step(index, record)
+        self._before_us = time_us
 
     def flush(self) -> None:
         """Write what has changed."""
@@ -520,8 +525,8 @@ class Projection:
         self._categories.update(record.accounts)
         self._networks.update(record.carriers)
         rows = self._rows["configured", ""]
-        rows += [(index, "account", name, value) for name, value in record.accounts]
-        rows += [(index, "carrier", name, value) for name, value in record.carriers]
+        rows += [(index, record.time_us, "account", name, value) for name, value in record.accounts]
+        rows += [(index, record.time_us, "carrier", name, value) for name, value in record.carriers]
 
     def _noted(self, index: int, record: Noted) -> None:
         facts = msgspec.json.encode(dict(record.facts)).decode()
@@ -555,6 +560,7 @@ class Projection:
     def _started(self, index: int, record: Started) -> None:
         detail = f"version {record.version} on {record.host}, configuration {record.config_digest.hex()}"
         self._event(index, record.time_us, "gateway", record.gateway, 0, "started", detail)
+        self._rows["start", ""].append((index, record.time_us, self._before_us))
 
     def _stopped(self, index: int, record: Stopped) -> None:
         self._event(index, record.time_us, "gateway", "", 0, "stopped", record.reason)

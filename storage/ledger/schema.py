@@ -21,10 +21,16 @@ _GLOBAL: Final = (
     """CREATE TABLE progress (
         row INTEGER PRIMARY KEY CHECK (row = 1),
         applied_index INTEGER NOT NULL,
-        identity BLOB NOT NULL,
-        month TEXT NOT NULL
+        applied_us INTEGER NOT NULL,
+        identity BLOB NOT NULL
     ) STRICT""",
-    "INSERT INTO progress VALUES (1, 0, x'', '')",
+    "INSERT INTO progress VALUES (1, 0, 0, x'')",
+    # last_us: when the last batch before the start was written; what was bound then was lost after it
+    """CREATE TABLE start (
+        idx INTEGER PRIMARY KEY,
+        time_us INTEGER NOT NULL,
+        last_us INTEGER NOT NULL
+    ) STRICT""",
     # oldest_us, newest_us: of the parts' acceptances in it
     """CREATE TABLE month (
         name TEXT PRIMARY KEY,
@@ -56,6 +62,7 @@ _GLOBAL: Final = (
     # what: "account" (value: its category) or "carrier" (value: its network)
     """CREATE TABLE configured (
         idx INTEGER NOT NULL,
+        time_us INTEGER NOT NULL,
         what TEXT NOT NULL,
         name TEXT NOT NULL,
         value TEXT NOT NULL,
@@ -77,7 +84,7 @@ _GLOBAL: Final = (
 
 # Name, columns, indexes. `message` and `first` are the part itself where it is the first or the only one;
 # `routed` is the carrier account that it was to go to at first.
-_MONTHLY: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+_MONTHLY: Final[tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]] = (
     (
         "part",
         """number INTEGER PRIMARY KEY,
@@ -97,7 +104,7 @@ _MONTHLY: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
         ended INTEGER NOT NULL,
         ended_us INTEGER NOT NULL,
         outcome INTEGER NOT NULL""",
-        ("(number_hash)",),
+        (("number_hash", "(number_hash)"),),
     ),
     (
         "attempt",
@@ -135,7 +142,7 @@ _MONTHLY: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
         matched INTEGER NOT NULL,
         matched_us INTEGER NOT NULL,
         number_hash BLOB NOT NULL""",
-        ("(number)",),
+        (("number", "(number)"), ("repetition", "(number) WHERE repeats = 1")),
     ),
     (
         "report",
@@ -145,7 +152,7 @@ _MONTHLY: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
         account TEXT NOT NULL,
         session INTEGER NOT NULL,
         status INTEGER NOT NULL""",
-        ("(record)",),
+        (("record", "(record)"),),
     ),
     # assembled: the Assembled record that joined it to a text; leads: it is the first to come of that text;
     # repeats: it brought a part of it again.
@@ -163,7 +170,7 @@ _MONTHLY: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
         assembled INTEGER NOT NULL,
         leads INTEGER NOT NULL,
         repeats INTEGER NOT NULL""",
-        ("(number_hash)",),
+        (("number_hash", "(number_hash)"),),
     ),
     (
         "denial",
@@ -184,7 +191,7 @@ _MONTHLY: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
         time_us INTEGER NOT NULL,
         number INTEGER NOT NULL,
         units INTEGER NOT NULL""",
-        ("(number)",),
+        (("number", "(number)"),),
     ),
     # kind: "link", "session", "gateway" or "log"
     (
@@ -235,5 +242,6 @@ def month_statements(month: str) -> list[str]:
         own = table(name, month)
         options = "STRICT, WITHOUT ROWID" if name == "attempt" else "STRICT"
         statements.append(f"CREATE TABLE {own} ({columns}) {options}")
-        statements += [f"CREATE INDEX {own}_by_{index.strip('()')} ON {own} {index}" for index in indexes]
+        for suffix, definition in indexes:
+            statements.append(f"CREATE INDEX {own}_by_{suffix} ON {own} {definition}")
     return statements

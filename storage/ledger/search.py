@@ -132,10 +132,10 @@ def ledger_of_one(records: Sequence[tuple[int, AnyRecord]]) -> sqlite3.Connectio
         connection.execute(statement)
     first_index, first = records[0]
     month = day_of(first.time_us)[:7]
-    projection = Projection(connection)
-    projection.apply(first_index, month, [])
+    projection = Projection(connection, 0)
+    projection.apply(first_index, 0, month, [])
     projection.flush()  # the tables of the month, which are asked for the other parts of a dispatch
     for index, record in records:
-        projection.apply(index, month, [record])
+        projection.apply(index, 0, month, [record])
     projection.flush()
     return connection

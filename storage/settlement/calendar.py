@@ -18,8 +18,8 @@ from protocol.smpp.times import SHANGHAI
 from storage.settlement.errors import SettlementError
 from storage.settlement.terms import YEAR_MAX, YEAR_MIN, Settlement
 
-_DAY_US: Final = timedelta(days=1) // timedelta(microseconds=1)
-_AHEAD_OF_UTC_US: Final = SHANGHAI.utcoffset(None) // timedelta(microseconds=1)
+DAY_US: Final = timedelta(days=1) // timedelta(microseconds=1)
+AHEAD_OF_UTC_US: Final = SHANGHAI.utcoffset(None) // timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
@@ -73,7 +73,7 @@ class Month(Struct, frozen=True, order=True):
     @property
     def end_us(self) -> int:
         """Exclusive."""
-        return day_us(self.last_day) + _DAY_US
+        return day_us(self.last_day) + DAY_US
 
     def next(self) -> Month:
         return self.later(1)
@@ -165,12 +165,12 @@ def parse_period(text: str, settlement: Settlement) -> Period:
 
 def day_us(day: date) -> int:
     """The moment at which the day begins in Shanghai."""
-    return (day.toordinal() - _EPOCH_ORDINAL) * _DAY_US - _AHEAD_OF_UTC_US
+    return (day.toordinal() - _EPOCH_ORDINAL) * DAY_US - AHEAD_OF_UTC_US
 
 
 def day_of(time_us: int) -> date:
     """The day in Shanghai to which the moment belongs."""
-    return date.fromordinal(_EPOCH_ORDINAL + (time_us + _AHEAD_OF_UTC_US) // _DAY_US)
+    return date.fromordinal(_EPOCH_ORDINAL + (time_us + AHEAD_OF_UTC_US) // DAY_US)
 
 
 def moment_us(text: str) -> int:

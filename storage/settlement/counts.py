@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple
@@ -27,7 +27,7 @@ from typing import Any, Final, Literal, NamedTuple
 from storage.ledger.detach import detached_months
 from storage.ledger.projection import Owner
 from storage.ledger.schema import table
-from storage.settlement.calendar import Month
+from storage.settlement.calendar import AHEAD_OF_UTC_US, DAY_US, Month
 from storage.settlement.errors import SettlementError
 from storage.settlement.terms import Unit
 
@@ -198,8 +198,9 @@ class _Counting:
                     self._add_parts(name, month, span)
                 self._add_denials(name, month, span)
                 self._add_replies(name, month, span)
-        for name, *_ in months:
-            self._add_duplicates(name, start_us, end_us)
+        names = [name for name, *_ in months]
+        for place, name in enumerate(names):
+            self._add_duplicates(name, names[: place + 1], start_us, end_us)
         return dict(self._counts)
 
     # -- messages -------------------------------------------------------------------------------------------
@@ -300,28 +301,22 @@ class _Counting:
                 return "cancelled", ""
         return "failed", self._cause_of(carrier, network, ending)
 
-    def _add_duplicates(self, name: str, start_us: int, end_us: int) -> None:
-        """Receipts that came after the end of their part, in the line of that part."""
-        rows = self._connection.execute(
-            f"""SELECT number FROM {table("receipt", name)}
-            WHERE repeats = 1 AND idx <= ? AND time_us < ? AND matched <= ? AND matched_us < ?""",
-            (*self._cut, *self._cut),
-        ).fetchall()
-        for (number,) in rows:
-            part = self._find(number)
-            if part is not None and start_us <= part.accepted_us < end_us:
-                month = str(Month.of(part.accepted_us))
-                self._counts[self._line(month, part.owner)].duplicates += 1
-
-    def _find(self, number: int) -> _Part | None:
-        """One part, wherever it stands."""
-        found = self._connection.execute(
-            "SELECT name FROM month WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1", (number,)
-        ).fetchone()
-        if found is None:
-            return None
-        rows = self._connection.execute(_tried_parts(found[0], "number = ?"), (number,)).fetchall()
-        return self._as_of(rows) if rows else None
+    def _add_duplicates(self, name: str, months: Sequence[str], start_us: int, end_us: int) -> None:
+        """Receipts that came after the end of their part, in the line of that part, which stands in the same
+        month or an earlier one."""
+        for of_part in months:
+            rows = self._connection.execute(
+                f"""SELECT part.owner, (accepted_us + {AHEAD_OF_UTC_US}) / {DAY_US} AS day, count(*)
+                FROM {table("receipt", name)} AS receipt JOIN {table("part", of_part)} AS part USING (number)
+                WHERE receipt.repeats = 1 AND receipt.idx <= ? AND receipt.time_us < ?
+                    AND receipt.matched <= ? AND receipt.matched_us < ?
+                    AND accepted_us >= ? AND accepted_us < ?
+                GROUP BY 1, 2""",
+                (*self._cut, *self._cut, start_us, end_us),
+            )
+            for owner, day, duplicates in rows:
+                month = str(Month.of(day * DAY_US - AHEAD_OF_UTC_US))
+                self._counts[self._line(month, self._owners[owner])].duplicates += duplicates
 
     # -- what is no message ---------------------------------------------------------------------------------
 

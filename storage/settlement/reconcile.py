@@ -27,7 +27,7 @@ from msgspec import Struct
 
 from storage.database import transaction
 from storage.settlement.bill_layout import Layout
-from storage.settlement.calendar import day_of
+from storage.settlement.calendar import AHEAD_OF_UTC_US, DAY_US, day_of
 from storage.settlement.errors import SettlementError
 from storage.settlement.matching import CHARGE, FINDING_KINDS, PRICE, FindingKind, How, Matching, Task, prices
 from storage.settlement.statement import Source
@@ -37,8 +37,6 @@ FORMAT: Final = "jingxin-reconciliation-1"
 SKEW_MAX_US: Final = 60_000_000
 """A median beyond this is a clock that somebody should set; bills to the minute alone make 30 s of it."""
 
-_DAY_US: Final = 86_400_000_000
-_AHEAD_OF_UTC_US: Final = 8 * 3_600_000_000
 
 _OUR_TOTALS: Final = f"""SELECT direction, state, count(*), sum(units), sum(units * {PRICE})
     FROM ours WHERE inside = 1 GROUP BY 1, 2 ORDER BY 1, 2"""
@@ -265,11 +263,11 @@ def _skew(connection: sqlite3.Connection) -> Iterator[Skew]:
         return
     yield _skew_of("", every)
     rows = connection.execute(
-        f"""SELECT (our_time_us + {_AHEAD_OF_UTC_US}) / {_DAY_US}, time_us - our_time_us {matched}
+        f"""SELECT (our_time_us + {AHEAD_OF_UTC_US}) / {DAY_US}, time_us - our_time_us {matched}
         ORDER BY 1, 2"""
     )
     for day, group in groupby(rows, itemgetter(0)):
-        day_us = day * _DAY_US - _AHEAD_OF_UTC_US
+        day_us = day * DAY_US - AHEAD_OF_UTC_US
         yield _skew_of(day_of(day_us).isoformat(), array("q", (difference for _, difference in group)))
 
 
