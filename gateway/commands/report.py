@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -15,6 +15,9 @@ from gateway.commands.statement import PeriodOption, yuan
 from gateway.config import read
 
 if TYPE_CHECKING:
+    import sqlite3
+
+    from storage.settlement.counts import Cut
     from storage.settlement.quality import Delays
     from storage.settlement.report import Assessment, Report
     from storage.settlement.service import Service
@@ -26,8 +29,6 @@ OutputOption = Annotated[
     typer.Option("-o", "--output", metavar="DIR", help="Write report.json and report.pdf there as well."),
 ]
 
-_END_OF_TIME_US: Final = (1 << 63) - 1
-
 
 @app.command()
 def sla(
@@ -37,15 +38,13 @@ def sla(
     from gateway.settlement_inputs import inputs_of
     from storage.ledger.ledger import LEDGER_NAME, read_ledger
     from storage.settlement.calendar import parse_period
-    from storage.settlement.counts import Cut
     from storage.settlement.report import make_report
 
     tables = read(config)
     inputs = inputs_of(tables)
     span = parse_period(period, inputs.contract.settlement)
     with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
-        (applied,) = ledger.execute("SELECT applied_index FROM progress").fetchone()
-        cut = Cut(applied, _END_OF_TIME_US)
+        cut = _known(ledger)
         report = make_report(ledger, inputs.contract, span, tables.gateway.name, cut, inputs.cause_of)
     _give(report, output, _shown(report), as_json=json)
 
@@ -60,15 +59,13 @@ def annual(
     """The yearly assessment: faults, how they were dealt with, support, satisfaction, and all of `sla`."""
     from gateway.settlement_inputs import inputs_of
     from storage.ledger.ledger import LEDGER_NAME, read_ledger
-    from storage.settlement.counts import Cut
     from storage.settlement.report import assess, assessment_period, make_report
 
     tables = read(config)
     inputs = inputs_of(tables)
     span = assessment_period(inputs.contract, year)
     with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
-        (applied,) = ledger.execute("SELECT applied_index FROM progress").fetchone()
-        cut = Cut(applied, _END_OF_TIME_US)
+        cut = _known(ledger)
         report = make_report(ledger, inputs.contract, span, tables.gateway.name, cut, inputs.cause_of)
         assessment = assess(ledger, inputs.contract, year, report, cut)
     shown = {
@@ -80,6 +77,15 @@ def annual(
         "headings": [msgspec.structs.asdict(each) for each in assessment.headings],
     }
     _give(assessment, output, shown, as_json=json)
+
+
+def _known(ledger: sqlite3.Connection) -> Cut:
+    """All that the ledger has, as of the time of its last record: clocks that still run, run to that."""
+    from storage.ledger.ledger import progress_of
+    from storage.settlement.counts import Cut
+
+    progress = progress_of(ledger)
+    return Cut(progress.applied_index, progress.applied_us + 1)
 
 
 def _give(what: Report | Assessment, output: Path | None, shown: dict[str, Any], *, as_json: bool) -> None:

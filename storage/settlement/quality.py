@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from msgspec import Struct
@@ -108,23 +110,45 @@ def report_delays(
 
 
 def availability(connection: sqlite3.Connection, start_us: int, end_us: int, cut: Cut) -> list[Availability]:
-    """Of each carrier account that a configuration named, from the events of its links.
+    """Of each carrier account that was configured in the span, for as long as it was, from the events of its
+    links.
 
-    A start of the gateway finds no link bound: after a crash they were lost with the last event before it.
+    A start of the gateway finds no link bound: after a crash they were lost with the last batch of records
+    before it.
     """
-    names = connection.execute(
-        "SELECT DISTINCT name FROM configured WHERE what = 'carrier' AND idx <= ? ORDER BY name", (cut.last,)
-    ).fetchall()
-    carriers = {name: _Links(start_us, end_us) for (name,) in names}
-    last_us = 0
+    spans = _configured_spans(connection, start_us, end_us, cut)
+    carriers = {name: _Links(*span) for name, span in spans.items()}
     for kind, name, place, event, time_us in _link_events(connection, end_us, cut):
         if kind == "gateway":
             for links in carriers.values():
-                links.all_down(last_us if event == "started" else time_us)
+                links.all_down(time_us)
         elif name in carriers:
             carriers[name].note(place, time_us, bound=event == "bound")
-        last_us = time_us
     return [links.sum_up(name) for name, links in carriers.items()]
+
+
+def _configured_spans(
+    connection: sqlite3.Connection, start_us: int, end_us: int, cut: Cut
+) -> dict[str, tuple[int, int]]:
+    """From the first configuration that named a carrier account to the one that names it no more."""
+    since: dict[str, int] = {}
+    until: dict[str, int] = {}
+    rows = connection.execute(
+        """SELECT time_us, name FROM configured WHERE what = 'carrier' AND idx <= ? AND time_us < ?
+        ORDER BY idx""",
+        cut,
+    )
+    for time_us, group in groupby(rows, itemgetter(0)):
+        named = {name for _, name in group}
+        for name in named:
+            since.setdefault(name, time_us)
+            until.pop(name, None)
+        for name in since.keys() - named:
+            until.setdefault(name, time_us)
+    spans = {
+        name: (max(since[name], start_us), min(until.get(name, end_us), end_us)) for name in sorted(since)
+    }
+    return {name: (from_us, to_us) for name, (from_us, to_us) in spans.items() if from_us < to_us}
 
 
 def links_now(connection: sqlite3.Connection) -> dict[str, tuple[bool, int]]:
@@ -173,10 +197,14 @@ def _since_last_start(connection: sqlite3.Connection) -> list[tuple[str, str, in
 def _link_events(
     connection: sqlite3.Connection, end_us: int, cut: Cut
 ) -> Iterable[tuple[str, str, int, str, int]]:
+    """(kind, name, place, event, time_us) in the order of the records; of a start the time is that at which
+    everything before it was lost."""
     for (month,) in connection.execute("SELECT name FROM month ORDER BY name").fetchall():
         yield from connection.execute(
-            f"""SELECT kind, name, place, event, time_us FROM {table("event", month)}
-            WHERE kind IN ('link', 'gateway') AND idx <= ? AND time_us < ? AND time_us < ? ORDER BY idx""",
+            f"""SELECT kind, name, place, event, coalesce(start.last_us, event.time_us)
+            FROM {table("event", month)} AS event LEFT JOIN start USING (idx)
+            WHERE kind IN ('link', 'gateway') AND idx <= ? AND event.time_us < ? AND event.time_us < ?
+            ORDER BY idx""",
             (*cut, end_us),
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from storage.records import LinkEvent, Reported, Started, Stopped
+from storage.records import Configured, LinkEvent, Reported, Started, Stopped
 from storage.settlement.calendar import parse_period
 from storage.settlement.contract import Contract, shipped_contract
 from storage.settlement.counts import Cut
@@ -63,29 +63,47 @@ def test_delays_of_receipts_and_reports(tmp_path: Path) -> None:
     assert report.reports == Delays(98, 599.0, 599.0, 599.0, 599.0, 95)
 
 
+def link(story: Story, place: int, event: str, carrier: str = "cmcc") -> LinkEvent:
+    return LinkEvent(story.now_us, carrier, place, event, "")
+
+
 def test_links_over_a_month(tmp_path: Path) -> None:
     # June has 720 hours. Bound from the 1st at 01:00, one of two lost for a while, both from the 10th 00:00
-    # to 12:00, then a crash on the 20th at 06:00 that is started again an hour later and bound at 08:00.
-    def link(place: int, event: str, carrier: str = "cmcc") -> LinkEvent:
-        return LinkEvent(story.now_us, carrier, place, event, "")
-
+    # to 12:00, then a crash on the 20th, an hour after the last record, started at 07:00 and bound at 08:00.
     with Story(tmp_path, "2026-06-01 00:00:00") as story:
-        story.at("2026-06-01 01:00:00").write(link(0, "bound"), link(1, "bound"))
-        story.at("2026-06-05").write(link(1, "down"))
-        story.at("2026-06-06").write(link(1, "bound"))
-        story.at("2026-06-10").write(link(0, "down"), link(1, "parked"))
-        story.at("2026-06-10 12:00:00").write(link(0, "bound"))
-        story.at("2026-06-20 06:00:00").write(link(2, "bound", "cucc"))
+        story.at("2026-06-01 01:00:00").write(link(story, 0, "bound"), link(story, 1, "bound"))
+        story.at("2026-06-05").write(link(story, 1, "down"))
+        story.at("2026-06-06").write(link(story, 1, "bound"))
+        story.at("2026-06-10").write(link(story, 0, "down"), link(story, 1, "parked"))
+        story.at("2026-06-10 12:00:00").write(link(story, 0, "bound"))
+        story.at("2026-06-20 05:00:00").write(link(story, 2, "bound", "cucc"))
+        story.at("2026-06-20 06:00:00").deliver()
         story.at("2026-06-20 07:00:00").write(Started(story.now_us, NAME, "0.1.0", bytes(32), "host 1"))
-        story.at("2026-06-20 08:00:00").write(link(0, "bound"))
+        story.at("2026-06-20 08:00:00").write(link(story, 0, "bound"))
         story.at("2026-06-30 12:00:00").write(Stopped(story.now_us, "by hand"))
-        story.at("2026-07-02").write(link(0, "bound"))
+        story.at("2026-07-02").write(link(story, 0, "bound"))
         links = {each.carrier: each for each in report_of(story, "2026-06..2026-06").links}
     # cmcc: 9 days less 1 h = 215 h, 9 days 18 h = 234 h, 10 days 4 h = 244 h: 693 of 720 h.
     assert links["cmcc"] == Availability("cmcc", 693 * 1_000_000 // 720, 3, 12 * 3600)
-    # cucc was bound with the last event before the crash: no time at all.
-    assert (links["cucc"].bound, links["cucc"].lost) == (0, 1)
+    # cucc was bound for the hour before the last record: 1 of 720 h, without before for 19 days and 5 h.
+    assert links["cucc"] == Availability("cucc", 1_000_000 // 720, 1, 461 * 3600)
     assert links["ctcc"] == Availability("ctcc", 0, 0, 720 * 3600)
+
+
+def test_links_of_a_carrier_that_is_configured_for_a_while(tmp_path: Path) -> None:
+    # new: from the 11th to the 21st, 240 h, bound for all of them but the first.
+    with Story(tmp_path, "2026-06-01 00:00:00") as story:
+        story.at("2026-06-11")
+        story.write(Configured(story.now_us, [], [("cmcc", "mobile"), ("new", "unicom")]))
+        story.at("2026-06-11 01:00:00").write(link(story, 0, "bound", "new"))
+        story.at("2026-06-21").write(link(story, 0, "down", "new"))
+        story.write(Configured(story.now_us, [], [("cmcc", "mobile")]))
+        links = {each.carrier: each for each in report_of(story, "2026-06..2026-06").links}
+        assert links["new"] == Availability("new", 239 * 1_000_000 // 240, 0, 3600)
+        assert links["cmcc"].longest_s == 720 * 3600
+        assert links["cucc"].longest_s == 240 * 3600  # of those ten days
+        july = {each.carrier for each in report_of(story, "2026-07..2026-07").links}
+        assert july == {"cmcc"}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +129,19 @@ def test_the_clocks_of_a_fault(
             story.at(f"2026-06-10 {restored}").noted("incident", "restored", entry)
         (incident,) = report_of(story, "2026-06..2026-06").incidents
     assert msgspec.structs.astuple(incident.clocks) == verdicts
+
+
+def test_what_still_runs_runs_to_the_last_record(tmp_path: Path) -> None:
+    # Half an hour into a fault, one day after the day on which something was due, with a link bound since 09:30.
+    with Story(tmp_path, "2026-06-10 09:30:00") as story:
+        story.write(link(story, 0, "bound"))
+        story.entered("delay", service="portal", due="2026-06-09", amount="1000000")
+        story.at("2026-06-10 10:00:00").noted("incident")
+        report = report_of(story, "6", known_at=at("2026-06-10 10:30:00"))
+    (incident,) = report.incidents
+    assert msgspec.structs.astuple(incident.clocks) == (30, "running", 30, "running")
+    assert [(late.days, late.penalty) for late in report.late] == [(1, 10_000)]
+    assert report.links[2] == Availability("cmcc", 1_000_000, 0, 0)
 
 
 def test_what_lateness_costs(tmp_path: Path) -> None:
