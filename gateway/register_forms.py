@@ -30,6 +30,7 @@ from storage.settlement.registers import (
     RATING,
     REGISTERS,
     RELEASED,
+    REPORTED,
     RESPONDED,
     RESTORED,
 )
@@ -129,6 +130,7 @@ FORMS: Final[Mapping[tuple[str, str], tuple[Fact, ...]]] = {
     # by: who saw it first (四.1)
     (INCIDENT, OPENED): (Fact("what", _text), Fact("by", _one_of("alarm", "a", "b"), required=False)),
     (INCIDENT, RESPONDED): (Fact("what", _text),),
+    (INCIDENT, REPORTED): (),
     (INCIDENT, RESTORED): (Fact("what", _text),),
     # subcontractor: B answers for its own (四.2, 四.3, 四.14)
     (INCIDENT, CLOSED): (Fact("result", _text), Fact("subcontractor", _text, required=False)),

@@ -94,7 +94,7 @@ def reconcile(
         layout = shipped_layout(carrier, network)
     else:
         layout = read_layout(columns, carrier, network)
-    billing = contract.terms(span.first_day).billing
+    billing = contract.terms_of(span).billing
     task = Task(
         carrier=carrier,
         accounts=accounts,

@@ -115,6 +115,14 @@ def incident_open(
     _open(config, "incident", {"what": what, "by": by}, _at(at), as_json=json)
 
 
+@incident.command("report")
+def incident_report(
+    config: ConfigOption, entry: EntryArgument, at: AtOption = None, json: JsonOption = False
+) -> None:
+    """Enters that party A has reported a fault that an alarm had opened."""
+    _go_on(config, "incident", entry, "reported", {}, _at(at), as_json=json)
+
+
 @incident.command("respond")
 def incident_respond(
     config: ConfigOption,

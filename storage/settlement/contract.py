@@ -27,7 +27,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from storage.settlement.calendar import Month, WrongPeriod, settlement_period_of
+from storage.settlement.calendar import Month, Period, WrongPeriod, settlement_period_of
 from storage.settlement.errors import SettlementError
 from storage.settlement.terms import (
     PRICE_MT,
@@ -118,6 +118,14 @@ class Contract(Agreement, frozen=True, kw_only=True):
             (amendment.terms for amendment in reversed(self.amendments) if amendment.effective <= day),
             self.signed,
         )
+
+    def terms_of(self, period: Period) -> Terms:
+        """The terms in force in all of these months. Raises ContractError where they change within."""
+        terms = self.terms(period.first_day)
+        for month in period.months():
+            if self.terms(month.first_day) != terms:
+                raise ContractError(f"{period}: the terms change with {month}: settle the months apart")
+        return terms
 
     def origin(self, key: str, day: date | None = None) -> Origin:
         """What a parameter, such as `billing.price_mt`, stands on: as signed, or as in force on a day."""

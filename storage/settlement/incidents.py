@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from storage.settlement.calendar import day_of
 from storage.settlement.contract import rounded
-from storage.settlement.registers import CLOSED, DONE, OPENED, RESPONDED, RESTORED, Entry
+from storage.settlement.registers import CLOSED, DONE, OPENED, REPORTED, RESPONDED, RESTORED, Entry
 from storage.settlement.terms import Incident, Penalty, Reduction
 
 _MINUTE_US: Final = 60_000_000
@@ -29,12 +29,28 @@ class Clocks(Struct, frozen=True):
 
 
 def clocks(entry: Entry, terms: Incident, now_us: int) -> Clocks:
-    """Both run from the opening. A fault that is restored was responded to before, and one that is closed was
-    restored before, whether anybody wrote it down or not."""
-    opened_us = entry.when(OPENED)
-    responded = _clock(opened_us, entry.first(RESPONDED, RESTORED, CLOSED), terms.respond_minutes, now_us)
-    restored = _clock(opened_us, entry.first(RESTORED, CLOSED), terms.restore_minutes, now_us)
+    """Both run from the alarm, from A's report, or from whichever came first (incident.clock_start). A fault
+    that is restored was responded to before, and one that is closed was restored before, whether anybody
+    wrote it down or not."""
+    start_us = _start(entry, terms)
+    responded = _clock(start_us, entry.first(RESPONDED, RESTORED, CLOSED), terms.respond_minutes, now_us)
+    restored = _clock(start_us, entry.first(RESTORED, CLOSED), terms.restore_minutes, now_us)
     return Clocks(*responded, *restored)
+
+
+def _start(entry: Entry, terms: Incident) -> int:
+    """Of what did not happen the other stands in its place."""
+    opened_us = entry.when(OPENED)
+    if entry.fact("by") != "alarm":
+        return opened_us
+    reported_us = entry.when(REPORTED) or opened_us
+    match terms.clock_start:
+        case "alarm":
+            return opened_us
+        case "report":
+            return reported_us
+        case "earliest":
+            return min(opened_us, reported_us)
 
 
 def _clock(start_us: int, end_us: int, limit_minutes: int, now_us: int) -> tuple[int, Verdict]:

@@ -28,6 +28,7 @@ REGISTERS: Final = (COMPLAINT, INCIDENT, MAINTENANCE, FORCE_MAJEURE, DELAY, RATI
 
 # Events of entries. A span of planned work or force majeure goes from BEGAN to ENDED.
 OPENED: Final = "opened"
+REPORTED: Final = "reported"  # of a fault that an alarm has opened: A says so too
 RESPONDED: Final = "responded"
 RESTORED: Final = "restored"
 BEGAN: Final = "began"

@@ -162,7 +162,7 @@ def make_statement(
     cause_of: CauseOf,
 ) -> Statement:
     """The statement of a period from a ledger that holds the records of the checkpoint, and maybe more."""
-    terms = contract.terms(period.first_day)
+    terms = contract.terms_of(period)
     billing = terms.billing
     cut = cut_of(contract, period, checkpoint.size)
     counts = count(

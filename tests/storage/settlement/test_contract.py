@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import storage.settlement
+from storage.settlement.calendar import parse_period
 from storage.settlement.contract import (
     PARAMETERS,
     Amendment,
@@ -616,3 +617,12 @@ def test_nothing_below_zero_is_rounded(
 ) -> None:
     with pytest.raises(AssertionError):
         rounded(amount, to, rounding)
+
+
+def test_terms_that_change_within_months_are_told(tmp_path: Path) -> None:
+    contract = read(tmp_path, SHORTEST + BILLING + CHEAPER)
+    settlement = contract.settlement
+    assert contract.terms_of(parse_period("1", settlement)).billing.price_mt == 400
+    assert contract.terms_of(parse_period("2", settlement)).billing.price_mt == 280
+    with pytest.raises(ContractError, match=r"2024-05\.\.2024-06: the terms change with 2024-06: settle the"):
+        contract.terms_of(parse_period("2024-05..2024-06", settlement))

@@ -131,8 +131,32 @@ def test_the_clocks_of_a_fault(
     assert msgspec.structs.astuple(incident.clocks) == verdicts
 
 
+@pytest.mark.parametrize(
+    ("by", "clock_start", "minutes"),
+    # Entered at 10:00, by an alarm reported by A at 10:20 too, restored at 10:30.
+    [
+        ("alarm", "earliest", 30),
+        ("alarm", "alarm", 30),
+        ("alarm", "report", 10),
+        ("a", "report", 30),
+        ("a", "alarm", 30),
+    ],
+)
+def test_from_when_the_clocks_run(by: str, clock_start: str, minutes: int, tmp_path: Path) -> None:
+    contract = shipped_contract()
+    incident = msgspec.structs.replace(contract.signed.incident, clock_start=clock_start)
+    signed = msgspec.structs.replace(contract.signed, incident=incident)
+    with Story(tmp_path) as story:
+        entry = story.at("2026-06-10 10:00:00").entered("incident", what="cmcc", by=by)
+        if by == "alarm":
+            story.at("2026-06-10 10:20:00").noted("incident", "reported", entry)
+        story.at("2026-06-10 10:30:00").noted("incident", "restored", entry)
+        report = report_of(story, "2026-06..2026-06", msgspec.structs.replace(contract, signed=signed))
+    assert report.incidents[0].clocks.restore_minutes == minutes
+
+
 def test_what_still_runs_runs_to_the_last_record(tmp_path: Path) -> None:
-    # Half an hour into a fault, one day after the day on which something was due, with a link bound since 09:30.
+    # Half an hour into a fault, a day after the day on which something was due, a link bound since 09:30.
     with Story(tmp_path, "2026-06-10 09:30:00") as story:
         story.write(link(story, 0, "bound"))
         story.entered("delay", service="portal", due="2026-06-09", amount="1000000")
@@ -141,7 +165,7 @@ def test_what_still_runs_runs_to_the_last_record(tmp_path: Path) -> None:
     (incident,) = report.incidents
     assert msgspec.structs.astuple(incident.clocks) == (30, "running", 30, "running")
     assert [(late.days, late.penalty) for late in report.late] == [(1, 10_000)]
-    assert report.links[2] == Availability("cmcc", 1_000_000, 0, 0)
+    assert report.links[1] == Availability("cmcc", 1_000_000, 0, 0)
 
 
 def test_what_lateness_costs(tmp_path: Path) -> None:
