@@ -17,8 +17,7 @@ import structlog
 from gateway import __version__, logs
 from gateway.config_table import is_credential
 from gateway.watch import Watch
-from storage.database import DatabaseError
-from storage.errors import EvidenceError, LogInUse
+from storage.errors import EvidenceError
 from storage.ledger.ledger import LEDGER_NAME, Ledger
 from storage.notary import STEP_RECORDS, Notary
 from storage.note import LOG
@@ -84,9 +83,9 @@ class Bookkeeper:
         self._close()
 
     def work(self, limit_s: float) -> bool:
-        """Take in what is durable, for so long at most; whether there is nothing more to do for now.
-
-        Raises CorruptEvidence.
+        """Take in what is durable, for so long at most; whether there is nothing more to do for now. What
+        stands in the way is said, and tried again later: whether anything is wrong with the evidence itself,
+        the notary finds out.
         """
         begun_s = time.monotonic()
         if begun_s < self._again_s:
@@ -97,7 +96,7 @@ class Bookkeeper:
             while self._ledger.step():
                 if time.monotonic() - begun_s > limit_s:
                     return False
-        except (DatabaseError, LogInUse) as error:
+        except EvidenceError as error:
             logger.error("the ledger's tables are not kept", reason=str(error), again_in_s=DATABASE_RETRY_S)
             self._close()
             self._again_s = time.monotonic() + DATABASE_RETRY_S

@@ -78,7 +78,11 @@ def detach(
 
 @app.command()
 def dump(config: ConfigOption) -> None:
-    """Prints every row of the database as a line of JSON, in an order that is always the same."""
+    """Prints every row of the database as a line of JSON, in an order that is always the same.
+
+    Into a file or a program that reads on, not into a pager: as long as it is open, what the ledger writes
+    stays in the file beside the database.
+    """
     from storage.ledger.ledger import LEDGER_NAME, read_ledger
     from storage.ledger.ledger import dump as dump_ledger
 

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from storage.ledger.search import STATES, Found, Wanted, ledger_of_one, search
+from storage.settlement.counts import Cut, count
 from storage.show import show
-from tests.storage.settlement.story import Story, at
+from tests.storage.settlement.chance import Chance
+from tests.storage.settlement.story import Story, at, cause_of
 
 LI, WU = b"l" * 16, b"w" * 16
 EVERYTHING = 1000
@@ -272,3 +274,27 @@ def test_parts_end_each_for_itself(story: Story) -> None:
         (parts[0], "delivered"),
     ]
     assert numbers(story, message=parts[0], state="delivered") == [parts[0]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_states_are_those_of_statements(seed: int, tmp_path: Path) -> None:
+    # The same rule stands in SQL here, and in Python where what was known at a time is asked for. Units of a
+    # replaced text are those of the new one there, so single parts are compared: each by a span of its own.
+    everything = Cut((1 << 63) - 1, (1 << 63) - 1)
+    with Story(tmp_path, "2026-05-20") as story:
+        Chance(seed, story).run(12)
+        with closing(story.ledger()) as connection:
+            found = list(search(connection, Wanted(), 100_000))
+            for each in found:
+                span = (each.accepted_us, each.accepted_us + 1)
+                counts = count(connection, *span, everything, "part", "reported", cause_of)
+                at_once = {other.state for other in found if other.accepted_us == each.accepted_us}
+                states = {
+                    state
+                    for line, counted in counts.items()
+                    if line.direction == "mt"
+                    for state in STATES
+                    if getattr(counted, state)
+                }
+                assert states == at_once
+    assert len(found) > 20
