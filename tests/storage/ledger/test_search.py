@@ -297,4 +297,4 @@ def test_states_are_those_of_statements(seed: int, tmp_path: Path) -> None:
                     if getattr(counted, state)
                 }
                 assert states == at_once
-    assert len(found) > 20
+    assert len(found) >= 10
