@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from hashlib import sha256
 from importlib import resources
-from pathlib import Path
 from typing import Final
 
 from gateway.outcomes import Cause, OutcomeTable
@@ -42,11 +41,16 @@ _STATES: Final = frozenset({UNMAPPED, *map(int, MessageState)})
 _OF_OUTCOMES: Final = {int(MessageState.EXPIRED): Cause.EXPIRED}
 
 
-def sources(operator_file: Path | None) -> tuple[Source, ...]:
-    """The files of the table, as a statement names them."""
-    shipped = resources.files("gateway.data").joinpath("status_codes.csv").read_bytes()
-    found = [Source(name="status codes", sha256=sha256(shipped).hexdigest())]
-    if operator_file is not None:
-        digest = sha256(operator_file.read_bytes()).hexdigest()
-        found.append(Source(name="status codes of the operator", sha256=digest))
+# What a statement calls the files of the table.
+SHIPPED_CODES: Final = "status codes"
+OPERATOR_CODES: Final = "status codes of the operator"
+
+
+def sources(operator: bytes | None, shipped: bytes | None = None) -> tuple[Source, ...]:
+    """The files of the table, as a statement names them. shipped: of another version than this program's."""
+    if shipped is None:
+        shipped = resources.files("gateway.data").joinpath("status_codes.csv").read_bytes()
+    found = [Source(name=SHIPPED_CODES, sha256=sha256(shipped).hexdigest())]
+    if operator is not None:
+        found.append(Source(name=OPERATOR_CODES, sha256=sha256(operator).hexdigest()))
     return tuple(found)

@@ -43,6 +43,7 @@ _REMEDIES: Final = {
     errno.EADDRINUSE: "stop the process that listens there, or change the port",
     errno.EADDRNOTAVAIL: "name an address of this host",
     errno.EACCES: "give this user the permission",
+    errno.ENOENT: "name a file that is there",
     errno.ENOSPC: "make room on the disk",
     errno.EROFS: "name a directory on a writable file system",
     errno.EEXIST: "a file is in the place of a directory: move it, or name another place",

@@ -1,35 +1,100 @@
-"""What a statement follows from besides the evidence: the contract, and the table of status codes."""
+"""What a statement follows from besides the evidence: the contract, and the table of status codes.
+
+Both change: the parties amend, an operator's rows grow, the program ships other ones. So a version of a
+statement holds copies of the files that it was made with, and is made again from these.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from gateway.causes import cause_by, sources
+from gateway.causes import OPERATOR_CODES, SHIPPED_CODES, cause_by, sources
 from gateway.config import Tables
 from gateway.outcomes import OutcomeTable, OutcomeTableError
 from storage.settlement.contract import Contract, read_contract, shipped_contract
 from storage.settlement.counts import CauseOf
 from storage.settlement.errors import SettlementError
-from storage.settlement.statement import Source
+from storage.settlement.issue import StatementError
+from storage.settlement.statement import Source, Statement
+
+CONTRACT_NAME: Final = "contract.toml"
+CODES_NAME: Final = "status_codes.csv"
+OPERATOR_CODES_NAME: Final = "operator_codes.csv"
+
+# The copies, by what a statement calls them.
+_COPIES: Final = {
+    "contract": CONTRACT_NAME,
+    SHIPPED_CODES: CODES_NAME,
+    OPERATOR_CODES: OPERATOR_CODES_NAME,
+}
 
 
 class Inputs(NamedTuple):
-    """Both, and the hashes by which a statement names the tables."""
+    """Both, the hashes by which a statement names the tables, and the files themselves."""
 
     contract: Contract
     causes: tuple[Source, ...]
     cause_of: CauseOf
+    files: Mapping[str, bytes]  # as a version of a statement calls them
 
 
-def inputs_of(tables: Tables | None, contract_file: Path | None = None, codes: Path | None = None) -> Inputs:
-    """The files named, else those of the configuration, else what ships. Raises SettlementError, OSError."""
-    if tables is not None:
-        contract_file = contract_file or tables.settlement.contract_file
-        codes = codes or tables.outcomes.file
-    agreed = shipped_contract() if contract_file is None else read_contract(contract_file)
+def inputs_of(tables: Tables) -> Inputs:
+    """The files of the configuration, else what ships. Raises SettlementError, OSError."""
+    file = tables.settlement.contract_file
+    if file is None:
+        octets = resources.files("storage.settlement").joinpath("contract.toml").read_bytes()
+        contract = shipped_contract()
+    else:
+        octets, contract = file.read_bytes(), read_contract(file)
+    shipped = resources.files("gateway.data").joinpath("status_codes.csv").read_bytes()
+    return _inputs(contract, octets, shipped, tables.outcomes.file)
+
+
+def inputs_of_version(
+    directory: Path,
+    statement: Statement,
+    copies: Mapping[str, bytes],
+    contract_file: Path | None = None,
+    codes: Path | None = None,
+) -> Inputs:
+    """The files named, else the copies in the directory of a version of a statement.
+
+    Raises StatementError where these are not the files that the statement names, SettlementError, OSError.
+    """
+    named = {_COPIES.get(source.name, source.name): source.sha256 for source in statement.sources}
+    held = {name: sha256(copies[name]).hexdigest() for name in _COPIES.values() if name in copies}
+    for name in sorted({CONTRACT_NAME, CODES_NAME, *named, *held}):
+        if name not in held or held[name] != named.get(name):
+            raise StatementError(f"{directory / name}: not the file that the statement rests on")
+    file = contract_file or directory / CONTRACT_NAME
+    if codes is None and OPERATOR_CODES_NAME in copies:
+        codes = directory / OPERATOR_CODES_NAME
+    return _inputs(read_contract(file), file.read_bytes(), copies[CODES_NAME], codes)
+
+
+def _inputs(contract: Contract, octets: bytes, shipped: bytes, codes: Path | None) -> Inputs:
+    if sha256(octets).digest() != contract.digest:
+        raise SettlementError("the contract was changed while it was read: try again")
+    files = {CONTRACT_NAME: octets, CODES_NAME: shipped}
+    operator = None
+    if codes is not None:
+        operator = files[OPERATOR_CODES_NAME] = codes.read_bytes()
     try:
-        table = OutcomeTable.load(codes)
+        table = _table(shipped, operator, codes or Path(OPERATOR_CODES_NAME))
     except OutcomeTableError as error:
         raise SettlementError(f"the table of status codes: {error}") from error
-    return Inputs(agreed, sources(codes), cause_by(table))
+    except UnicodeDecodeError as error:
+        raise SettlementError(f"the table of status codes: {codes}: not UTF-8: {error.reason}") from error
+    return Inputs(contract, sources(operator, shipped), cause_by(table), files)
+
+
+def _table(shipped: bytes, operator: bytes | None, operator_file: Path) -> OutcomeTable:
+    lines = shipped.decode().splitlines()
+    if operator is None:
+        return OutcomeTable.from_csv(lines)
+    # A table saved by Excel begins with a mark of its encoding.
+    return OutcomeTable.from_csv(lines, operator.decode("utf-8-sig").splitlines(), operator_file)

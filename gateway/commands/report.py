@@ -106,6 +106,8 @@ def _shown(report: Report) -> dict[str, Any]:
     service = report.service
     return {
         "months": f"{report.first_month}..{report.last_month}",
+        "known_until": report.known_until,
+        "months_are_over": report.final,
         "records": report.records,
         **_service(service),
         "reports_late": f"{report.reports.late:,} of {report.reports.count:,}"

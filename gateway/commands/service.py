@@ -74,7 +74,8 @@ def _contract(config: Config) -> list[str]:
     if file is None:
         return []
     contract = read_contract(file)
-    return [f"contract  {contract.title} until {contract.term_end}"]
+    amount = "no amount" if contract.amount is None else f"{contract.amount / 10_000:,.2f} yuan"
+    return [f"contract  {contract.title} until {contract.term_end}, {amount}"]
 
 
 def _check_signing_key(path: Path, log: str) -> None:

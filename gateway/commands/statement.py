@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -40,12 +39,11 @@ StatementArgument = Annotated[
     ),
 ]
 
-_VERSION: Final = re.compile(r"v([1-9][0-9]{0,5})")
-
 
 @app.command()
 def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -> None:
-    """Makes the statement of a period: JSON, XLSX and PDF, signed, in a directory of its own.
+    """Makes the statement of a period: JSON, XLSX and PDF, signed, in a directory of its own, with copies of
+    the contract and of the tables of status codes.
 
     The ledger has to be up to date; where the evidence has not gone beyond the period and the time for late
     receipts, the statement is marked as not final. A version is never overwritten: other figures make a new
@@ -87,7 +85,7 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
                 cause_of=inputs.cause_of,
             )
     render = _renderer(statement, tables.settlement.font_file)
-    issued, is_new = issue(gateway.state_dir / STATEMENTS_NAME, statement, signer, render)
+    issued, is_new = issue(gateway.state_dir / STATEMENTS_NAME, statement, signer, inputs.files, render)
     show_result({**_facts(statement), **_place(issued), "new_version": is_new}, as_json=json)
     if not final:
         typer.echo(
@@ -101,13 +99,12 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
 def list_(config: ConfigOption, json: JsonOption = False) -> None:
     """Lists what was made, with its figures."""
     from storage.settlement.issue import STATEMENTS_NAME, versions
-    from storage.settlement.statement import Statement
 
     directory = read(config).gateway.state_dir / STATEMENTS_NAME
     found = []
     for path in sorted(directory.glob("*..*")):
         for issued in versions(directory, path.name):
-            statement = Statement.decode(issued.statement)
+            statement = issued.read()
             found.append(
                 {
                     "period": path.name,
@@ -131,21 +128,35 @@ def verify(
     key: KeyOption = "",
     contract: Annotated[
         Path | None,
-        typer.Option("--contract", metavar="FILE", help="The contract; without it the shipped one."),
+        typer.Option("--contract", metavar="FILE", help="The contract; without it the version's copy."),
     ] = None,
     codes: Annotated[
         Path | None,
-        typer.Option("--codes", metavar="FILE", help="The operator's status codes, if there are."),
+        typer.Option(
+            "--codes", metavar="FILE", help="The operator's status codes; without it the version's copy."
+        ),
+    ] = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            "--scratch",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Where the tables are made and removed again, some GB for ten million messages (default:"
+            " TMPDIR).",
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Checks the evidence, makes the statement again from its raw records, and compares; exits 1 where they
-    differ.
+    differ, or where a draft is not final although it could be.
 
     With a configuration, or, for the other party, with the files and the key alone.
     """
-    from gateway.settlement_inputs import inputs_of
+    from gateway.settlement_inputs import inputs_of_version
     from storage.settlement.check import check_statement
+    from storage.settlement.issue import check_version, read_version
     from storage.verify_tree import Proofs
 
     tables = None if config is None else read(config)
@@ -154,22 +165,24 @@ def verify(
             "name the configuration with -c FILE, or --evidence DIR --proofs DIR --key KEY"
         )
     believed = verifier_key(key) if key or tables is None else log_key(tables, "")
-    inputs = inputs_of(tables, contract, codes)
-    checked = Proofs(_given(proofs, tables, "proofs_dir"), believed)
-    issued = _read_issued(statement)
+    issued = read_version(statement)
+    version = check_version(issued, believed)
+    inputs = inputs_of_version(statement, version.statement, version.files, contract, codes)
     with progress_bar("verifying") as progress:
         report, findings = check_statement(
             issued,
             _given(evidence, tables, "evidence_dir"),
-            checked,
+            Proofs(_given(proofs, tables, "proofs_dir"), believed),
             inputs.contract,
             inputs.causes,
             inputs.cause_of,
             progress,
+            scratch=scratch,
         )
     agrees = report.sound and not findings
     facts: dict[str, Any] = {
         "agrees": agrees,
+        "final": version.statement.final,
         "evidence_sound": report.sound,
         "records": report.records,
         "sha256": issued.digest.hex(),
@@ -187,9 +200,9 @@ def verify(
 def diff(one: StatementArgument, other: StatementArgument, json: JsonOption = False) -> None:
     """Says in what two versions differ: their figures, the terms, what they rest on."""
     from storage.settlement.check import differences
-    from storage.settlement.statement import Statement
+    from storage.settlement.issue import read_version
 
-    before, after = (Statement.decode(_read_issued(each).statement) for each in (one, other))
+    before, after = (read_version(each).read() for each in (one, other))
     found = [
         {"where": each.path, "one": each.stated, "other": each.computed}
         for each in differences(before, after)
@@ -216,15 +229,6 @@ def _given(path: Path | None, tables: Tables | None, name: str) -> Path:
     assert tables is not None, "the options were checked"
     found: Path = getattr(tables.gateway, name)
     return found
-
-
-def _read_issued(directory: Path) -> Issued:
-    from storage.settlement.issue import StatementError, read_version
-
-    match = _VERSION.fullmatch(directory.resolve().name)
-    if match is None:
-        raise StatementError(f"{directory}: no version of a statement: its directory is called v1, v2 …")
-    return read_version(directory, int(match[1]))
 
 
 def _renderer(statement: Statement, font: Path | None) -> Render:

@@ -23,7 +23,7 @@ from storage.reader import LogReader
 from storage.settlement.calendar import Period, WrongPeriod, parse_period
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf
-from storage.settlement.issue import Issued, StatementError, check_note, tied_checkpoint
+from storage.settlement.issue import Issued, StatementError, check_version, tied_checkpoint
 from storage.settlement.statement import Source, Statement, cut_of, make_statement
 from storage.verify import verify
 from storage.verify_tree import Proofs
@@ -48,17 +48,15 @@ def check_statement(
     cause_of: CauseOf,
     progress: Callable[[int, int], None] | None = None,
     keyring: Keyring | None = None,
+    scratch: Path | None = None,
 ) -> tuple[VerifyReport, list[Finding]]:
     """What the check of the evidence found, and the values of the statement that do not follow from it.
 
-    Raises StatementError for a statement that was altered, is signed by somebody else, or is tied to no
-    checkpoint of this log; the differences then do not matter.
+    scratch: where the ledger is made and removed again (default: TMPDIR), some GB for ten million messages.
+    Raises StatementError for a version of which a file was altered, that is signed by somebody else, or is
+    tied to no checkpoint of this log; the differences then do not matter.
     """
-    try:
-        statement = Statement.decode(issued.statement)
-    except (ValueError, msgspec.DecodeError) as error:
-        raise StatementError(f"{issued.directory}: not as a statement is written: {error}") from error
-    check_note(issued, statement, proofs.log_key)
+    statement = check_version(issued, proofs.log_key).statement
     checkpoint = _checkpoint_of(statement, proofs)
     report = verify(evidence, progress, keyring=keyring, proofs=proofs)
     if not report.sound:
@@ -72,7 +70,7 @@ def check_statement(
                 f"{issued.directory}: final, and tied to {checkpoint.size} records instead of {tied.size}"
             )
         identity = reader.identity
-    with TemporaryDirectory(prefix="jingxin-statement-") as directory:
+    with TemporaryDirectory(prefix="jingxin-statement-", dir=scratch) as directory:
         path = Path(directory) / "ledger.db"
         with Ledger.open(path, evidence, synchronous="OFF") as ledger:
             while ledger.step(checkpoint.size + 1):
@@ -85,7 +83,9 @@ def check_statement(
                 period,
                 checkpoint,
                 identity,
-                final=final and tied == checkpoint,
+                # A draft on any checkpoint is honest until there is a final one; from then on nobody may
+                # stay with another that pleases.
+                final=final,
                 causes=causes,
                 cause_of=cause_of,
             )

@@ -75,10 +75,15 @@ def printed_report(what: Report | Assessment, font: Path | None = None) -> bytes
     digest = sha256(what.encode()).hexdigest()
     octets = io.BytesIO()
     document = new_document(octets, name, title=title, author=report.party_b, subject=f"SHA-256 {digest}")
-    edges = Edges(font=name, left=title, right=f"摘要 {digest[:16]}", draft=False)
+    edges = Edges(font=name, left=title, right=f"摘要 {digest[:16]}", draft=not report.final)
     blocks = Blocks(name)
     facts = _facts(report, months, digest)
-    story: list[Flowable] = [blocks.title(_title(what)), blocks.pairs(facts)]
+    story: list[Flowable] = [blocks.title(_title(what))]
+    if not report.final:
+        story.append(
+            blocks.warning(f"{wording.DRAFT}：统计月份尚未结束，各项数字截至 {report.known_until}。")
+        )
+    story.append(blocks.pairs(facts))
     if isinstance(what, Assessment):
         story += [*_assessment(blocks, what), PageBreak(), blocks.title(f"附件　{wording.REPORT_TITLE}")]
     story += _Story(blocks, report, name).flowables()

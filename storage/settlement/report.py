@@ -92,9 +92,12 @@ class Prevention(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """All of it. penalty: for what was late; penalty_cap: None where the contract names no amount."""
+    """All of it. penalty: for what was late; penalty_cap: None where the contract names no amount. Of months
+    that are not over it is what there was so far."""
 
     format: str
+    final: bool  # the months are over
+    known_until: str  # clocks that still run, run to this
     log: str
     records: int
     first_month: str
@@ -176,6 +179,8 @@ def make_report(
     most = cap(contract.amount, terms.penalty)
     return Report(
         format=FORMAT,
+        final=cut.before_us > end_us,
+        known_until=moment(now_us - 1),
         log=log,
         records=cut.last,
         first_month=str(period.first),

@@ -22,7 +22,7 @@ from msgspec import Struct
 from protocol.smpp.times import SHANGHAI
 from storage.checkpoint import Checkpoint
 from storage.settlement.calendar import Period
-from storage.settlement.contract import Contract
+from storage.settlement.contract import Contract, rounded
 from storage.settlement.counts import CauseOf, Count, Counts, Cut, count
 from storage.settlement.service import Service, cut_decimal, judge
 from storage.settlement.terms import CountOn, Terms, Unit
@@ -130,7 +130,7 @@ class Statement(Struct, frozen=True, kw_only=True):
     amount: int  # by that one
     service: tuple[Service, ...]  # one for each window of months that is judged
     reduction: int
-    due: int  # amount less reduction
+    due: int  # amount less reduction, rounded as that is
 
     def encode(self) -> bytes:
         """Canonical JSON: keys in the order of their octets, no spaces, UTF-8, and a newline at the end."""
@@ -224,8 +224,13 @@ def make_statement(
         amount=amount,
         service=service,
         reduction=reduction,
-        due=amount - reduction,
+        due=_due(amount - reduction, terms),
     )
+
+
+def _due(amount: int, terms: Terms) -> int:
+    """What can be paid: whole fen, rounded as a reduction is."""
+    return rounded(Fraction(max(amount, 0)), terms.reduction.to, terms.reduction.rounding)
 
 
 def _total(counts: Counts, terms: Terms, directions: tuple[str, ...]) -> Figures:

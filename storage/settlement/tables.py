@@ -41,6 +41,9 @@ CHARTED_MAX: Final = 12
 _COUNTED: Final = tuple(field for _, field in COLUMNS)
 
 
+_FEN: Final = 100  # in 0.0001 yuan
+
+
 class DoesNotAddUp(SettlementError):
     """The statement contradicts itself, and is not printed. The message is one line."""
 
@@ -95,7 +98,8 @@ def check_sums(statement: Statement) -> None:
         raise DoesNotAddUp(f"amount is not what the lines cost, counted on {statement.count_on}")
     if sum(service.reduction.amount for service in statement.service) != statement.reduction:
         raise DoesNotAddUp("reduction is not the sum of the reductions")
-    if statement.amount - statement.reduction != statement.due:
+    # It is rounded: how, stands among the terms.
+    if abs(statement.amount - statement.reduction - statement.due) >= _FEN:
         raise DoesNotAddUp("due is not amount less reduction")
 
 

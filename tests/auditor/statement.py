@@ -632,5 +632,5 @@ def make(
         "amount": whole["amount"],
         "service": judged,
         "reduction": reduction,
-        "due": whole["amount"] - reduction,
+        "due": service.rounded(Fraction(max(whole["amount"] - reduction, 0))),
     }

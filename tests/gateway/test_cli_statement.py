@@ -6,13 +6,15 @@ import base64
 import json
 import shutil
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.cli import run
-from storage.note import LOG
+from storage.note import LOG, Note
+from storage.settlement.issue import check_version, note_text, read_version
 from tests.storage.settlement.story import NAME, SIGNER, Story
 
 FILE = f"""
@@ -72,6 +74,8 @@ def test_a_statement_is_made_listed_and_checked(parties: Parties) -> None:
     made = parties.answers("statement", "make", "-c", parties.config, "--period", 6)
     assert (made["final"], made["version"], made["new_version"]) == (False, 1, True)
     assert (made["amount_yuan"], made["reduction_yuan"], made["due_yuan"]) == ("3.0000", "0.0000", "3.0000")
+    answer = parties.answers("statement", "verify", made["directory"], "-c", parties.config)
+    assert (answer["agrees"], answer["final"]) == (True, False)
     said = parties.does("statement", "make", "-c", parties.config, "--period", "2026-06")
     assert "new version     no" in said
     assert "jingxin: not final: the evidence has not gone beyond the time up to which receipts count" in said
@@ -80,14 +84,21 @@ def test_a_statement_is_made_listed_and_checked(parties: Parties) -> None:
     assert (made["final"], made["version"], made["success_rate"]) == (True, 2, "0.980000")
     directory = Path(made["directory"])
     assert {path.name for path in directory.iterdir()} == {
-        *("statement.json", "statement.note", "statement.xlsx", "statement.pdf")
+        *("statement.json", "statement.note", "statement.xlsx", "statement.pdf"),
+        *("contract.toml", "status_codes.csv"),
     }
+    assert (directory / "contract.toml").read_text() == parties.does("statement", "contract")
     listed = parties.answers("statement", "list", "-c", parties.config)["statements"]
     assert [(each["version"], each["final"], each["due_yuan"]) for each in listed] == [
         (1, False, "3.0000"),
         (2, True, "3.0000"),
     ]
-    assert parties.answers("statement", "verify", directory, "-c", parties.config)["agrees"] is True
+    answer = parties.answers("statement", "verify", directory, "-c", parties.config)
+    assert (answer["agrees"], answer["final"]) == (True, True)
+    # A draft on a checkpoint of one's choice is none any more, once everybody finds the same one.
+    answer = parties.answers("statement", "verify", directory.with_name("v1"), "-c", parties.config, status=1)
+    assert (answer["agrees"], answer["final"]) == (False, False)
+    assert {"path": "final", "stated": "false", "computed": "true"} in answer["differences"]
     told = parties.answers("statement", "diff", directory.with_name("v1"), directory)["differences"]
     assert {"where": "final", "one": "false", "other": "true"} in told
 
@@ -131,6 +142,99 @@ def test_the_other_party_checks_with_files_and_a_key(parties: Parties, tmp_path:
     said = parties.does("statement", "verify", theirs / "v1", *files, status=1)
     assert "agrees          no" in said
     assert "jingxin: the evidence is not sound: `jingxin evidence verify` says where" in said
+
+
+def test_a_statement_is_made_again_from_the_copies_in_its_version(parties: Parties, tmp_path: Path) -> None:
+    contract, codes, scratch = tmp_path / "agreed.toml", tmp_path / "codes.csv", tmp_path / "scratch"
+    contract.write_text(parties.does("statement", "contract").replace("\n\n", "\r\n\n", 1), newline="")
+    codes.write_text("carrier,code,class,sub,retry,conf,meaning\ncmcc,MK:0012,policy,,no,high,here\n")
+    scratch.mkdir()
+    parties.config.write_text(
+        f'{FILE}[settlement]\ncontract_file = "agreed.toml"\n[outcomes]\nfile = "codes.csv"\n'
+    )
+    parties.settle()
+    made = parties.answers("statement", "make", "-c", parties.config, "--period", 6)
+    version = Path(made["directory"])
+    assert (version / "contract.toml").read_bytes() == contract.read_bytes()
+    assert (version / "operator_codes.csv").read_bytes() == codes.read_bytes()
+    statement = json.loads((version / "statement.json").read_bytes())
+    assert statement["total"]["causes"] == {"policy": 2}
+    assert [each["sha256"] for each in statement["sources"]] == [
+        sha256((version / name).read_bytes()).hexdigest()
+        for name in ("contract.toml", "status_codes.csv", "operator_codes.csv")
+    ]
+    # What the parties agree on later changes nothing of it, unless it is named.
+    verify = ("statement", "verify", version, "-c", parties.config, "--scratch", scratch)
+    contract.write_text(contract.read_text().replace('count_on = "accepted"', 'count_on = "delivered"'))
+    codes.write_text(codes.read_text().replace("policy", "content"))
+    assert parties.answers(*verify)["agrees"] is True
+    assert list(scratch.iterdir()) == []
+    for option, file, where in (
+        ("--contract", contract, "amount"),
+        ("--codes", codes, "total.causes.policy"),
+    ):
+        answer = parties.answers(*verify, option, file, status=1)
+        assert where in [each["path"] for each in answer["differences"]]
+    # Copies that somebody has changed are found, whether or not they are used; so is what is missing.
+    for name in (
+        "contract.toml",
+        "status_codes.csv",
+        "operator_codes.csv",
+        "statement.xlsx",
+        "statement.pdf",
+    ):
+        path = version / name
+        whole = path.read_bytes()
+        for place in (0, len(whole) // 2, len(whole) - 1):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            said = parties.does(*verify, "--contract", contract, status=1)
+            assert said == f"jingxin: {path}: not the file that was signed: restore it from a copy\n"
+        path.unlink()
+        assert parties.does(*verify, status=1) == f"jingxin: {path}: missing: restore it from a copy\n"
+        path.write_bytes(whole)
+    assert parties.answers(*verify)["agrees"] is True
+
+
+def test_copies_that_are_not_those_of_the_statement_are_refused_though_signed(parties: Parties) -> None:
+    parties.settle()
+    made = parties.answers("statement", "make", "-c", parties.config, "--period", 6)
+    version = Path(made["directory"])
+    issued = read_version(version)
+    checked = check_version(issued, SIGNER.verifier)
+    for name, octets in (
+        ("contract.toml", checked.files["contract.toml"].replace(b'"accepted"', b'"delivered"')),
+        ("status_codes.csv", None),
+        ("operator_codes.csv", checked.files["status_codes.csv"]),
+    ):
+        files = {**checked.files, name: octets}
+        for each, content in files.items():
+            (version / each).unlink(missing_ok=True)
+            if content is not None:
+                (version / each).write_bytes(content)
+        digests = {each: sha256(content).digest() for each, content in files.items() if content is not None}
+        text = note_text(NAME, "2026-06..2026-11", 1, issued.digest, b"", digests)
+        (version / "statement.note").write_bytes(Note(text, (SIGNER.sign(text),)).encode())
+        said = parties.does("statement", "verify", version, "-c", parties.config, status=1)
+        assert said == f"jingxin: {version / name}: not the file that the statement rests on\n"
+        (version / name).unlink(missing_ok=True)
+
+
+def test_what_is_no_statement_is_told_in_one_line(parties: Parties) -> None:
+    made = parties.answers("statement", "make", "-c", parties.config, "--period", 6)
+    path = Path(made["directory"]) / "statement.json"
+    whole = path.read_bytes()
+    commands = (
+        ("list", "-c", parties.config),
+        ("make", "-c", parties.config, "--period", 6),
+        ("diff", path.parent, path.parent),
+        ("verify", path.parent, "-c", parties.config),
+    )
+    for octets in (b"", b"\xff", whole[:-9], whole.replace(b'"due":', b'"due": ')):
+        path.write_bytes(octets)
+        for command in commands:
+            said = parties.does("statement", *command, status=1)
+            assert said.startswith(f"jingxin: {path}: not as a statement is written: ")
+            assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

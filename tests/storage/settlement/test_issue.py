@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +22,7 @@ from storage.settlement.issue import (
     STATEMENT_NAME,
     Issued,
     StatementError,
-    check_note,
+    check_version,
     issue,
     note_text,
     read_version,
@@ -31,6 +33,7 @@ from storage.settlement.statement import Statement, cut_of
 from tests.storage.settlement.story import CAUSES, SIGNER, Story, cause_of
 
 PERIOD = "2026-06..2026-11"
+INPUTS = {"contract.toml": b"what was agreed", "codes.csv": bytes(range(256)) * 8}
 
 
 def render(version: int, digest: str) -> dict[str, bytes]:
@@ -46,7 +49,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
 
 
 def put(story: Story) -> tuple[Issued, bool]:
-    return issue(story.directory / "statements", story.statement(), SIGNER, render)
+    return issue(story.directory / "statements", story.statement(), SIGNER, INPUTS, render)
 
 
 def findings(story: Story, issued: Issued) -> list[Finding]:
@@ -73,8 +76,11 @@ def test_versions_stay_and_name_the_one_before(story: Story) -> None:
     assert [issued.digest for issued in versions(directory, PERIOD)] == [first.digest, second.digest]
     assert (first.directory / STATEMENT_NAME).read_bytes() == first.statement
     assert (second.directory / "statement.txt").read_text() == f"2 {second.digest.hex()}"
-    assert check_note(first, Statement.decode(first.statement), SIGNER.verifier) == b""
-    assert check_note(second, Statement.decode(second.statement), SIGNER.verifier) == first.digest
+    assert check_version(first, SIGNER.verifier).former == b""
+    checked = check_version(second, SIGNER.verifier)
+    assert checked.former == first.digest
+    assert checked.files == {**INPUTS, **render(2, second.digest.hex())}
+    assert second.note.text.split("\n")[4].startswith("codes.csv ")
     assert sha256(second.statement).digest() == second.digest
     (first.directory).rename(directory / "v1")
     with pytest.raises(StatementError, match="a version is missing: restore it from a copy"):
@@ -92,6 +98,7 @@ def test_what_a_crash_left_of_a_version_is_no_version(story: Story) -> None:
         STATEMENT_NAME,
         NOTE_NAME,
         "statement.txt",
+        *INPUTS,
     }
     assert not part.exists()
 
@@ -100,9 +107,24 @@ def test_what_a_crash_left_of_a_version_is_no_version(story: Story) -> None:
 
     story.settle()
     with pytest.raises(ValueError, match="no font"):
-        issue(story.directory / "statements", story.statement(), SIGNER, fails)
+        issue(story.directory / "statements", story.statement(), SIGNER, INPUTS, fails)
     assert len(versions(story.directory / "statements", PERIOD)) == 1
     assert put(story)[0].version == 2
+
+
+def test_two_at_once_make_no_version_between_them(story: Story) -> None:
+    story.sign()
+    statement = story.statement()
+
+    def meanwhile(version: int, digest: str) -> dict[str, bytes]:
+        with pytest.raises(StatementError, match="another statement is being made: try again"):
+            put(story)
+        return render(version, digest)
+
+    issued, is_new = issue(story.directory / "statements", statement, SIGNER, INPUTS, meanwhile)
+    assert is_new
+    assert check_version(issued, SIGNER.verifier).statement == statement
+    assert put(story) == (issued, False)
 
 
 def test_which_checkpoint_a_statement_is_tied_to(story: Story) -> None:
@@ -137,40 +159,138 @@ def test_which_checkpoint_a_statement_is_tied_to(story: Story) -> None:
 
 def test_the_check_agrees_with_what_was_made(story: Story) -> None:
     story.sign()
-    assert findings(story, put(story)[0]) == []  # not final
+    draft, _ = put(story)
+    assert findings(story, draft) == []  # not final
+    # An honest one stays so while the log goes on, until there is a checkpoint that everybody finds.
+    story.at("2026-06-11").deliver()
+    story.sign()
+    assert findings(story, draft) == []
     story.settle()
     assert findings(story, put(story)[0]) == []
+    assert Finding("final", "false", "true") in findings(story, draft)
 
 
-def test_every_octet_of_a_statement_and_its_note_counts(story: Story) -> None:
+def test_the_ledger_of_the_check_is_made_where_it_is_told(story: Story, tmp_path: Path) -> None:
+    story.settle()
+    issued, _ = put(story)
+    scratch = tmp_path / "scratch"
+    arguments = issued, story.evidence, story.proven(), shipped_contract(), CAUSES, cause_of
+    with pytest.raises(FileNotFoundError, match="scratch"):
+        check_statement(*arguments, scratch=scratch)
+    scratch.mkdir()
+    assert check_statement(*arguments, scratch=scratch)[1] == []
+    assert list(scratch.iterdir()) == []
+
+
+def altered(whole: bytes, step: int = 1) -> Iterator[bytes]:
+    """With one octet changed, and at every seventh place one removed or inserted too."""
+    for place in range(0, len(whole), step):
+        yield whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        if place % 7 == 0:
+            yield whole[:place] + whole[place + 1 :]
+            yield whole[:place] + b"?" + whole[place:]
+
+
+def test_every_octet_of_a_version_counts(story: Story) -> None:
     story.settle()
     issued, _ = put(story)
     assert findings(story, issued) == []
-    proofs, contract = story.proven(), shipped_contract()
-
-    def check(read: Issued) -> None:
-        check_statement(read, story.evidence, proofs, contract, CAUSES, cause_of)
-
-    for name in (STATEMENT_NAME, NOTE_NAME):
+    for octets in altered(issued.statement):
+        with pytest.raises(StatementError):
+            check_version(issued._replace(statement=octets), SIGNER.verifier)
+    steps = {STATEMENT_NAME: 599, NOTE_NAME: 1, "statement.txt": 1, "contract.toml": 1, "codes.csv": 97}
+    assert {path.name for path in issued.directory.iterdir()} == set(steps)
+    for name, step in steps.items():
         path = issued.directory / name
         whole = path.read_bytes()
-        for place in range(len(whole)):
-            flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
-            removed = whole[:place] + whole[place + 1 :]
-            inserted = whole[:place] + b"?" + whole[place:]
-            for octets in (flipped, removed, inserted) if place % 7 == 0 else (flipped,):
-                path.write_bytes(octets)
-                with pytest.raises(StatementError):
-                    check(read_version(issued.directory, 1))
+        for octets in altered(whole, step):
+            path.write_bytes(octets)
+            with pytest.raises(StatementError):
+                check_version(read_version(issued.directory), SIGNER.verifier)
+        with pytest.raises(StatementError, match=str(issued.directory)):
+            findings(story, read_version(issued.directory))  # the last of them
         path.write_bytes(whole)
-    assert findings(story, read_version(issued.directory, 1)) == []
+    assert findings(story, read_version(issued.directory)) == []
+
+
+def test_a_version_holds_what_its_note_names_and_nothing_else(story: Story) -> None:
+    story.settle()
+    issued, _ = put(story)
+
+    def refusal() -> str:
+        with pytest.raises(StatementError) as raised:
+            check_version(read_version(issued.directory), SIGNER.verifier)
+        return str(raised.value).removeprefix(f"{issued.directory}")
+
+    extra = issued.directory / "extra"
+    extra.mkdir()
+    assert refusal() == "/extra: not of this version: remove it"
+    extra.rmdir()
+    for name in ("contract.toml", "statement.txt"):
+        path = issued.directory / name
+        octets = path.read_bytes()
+        path.unlink()
+        assert refusal() == f"/{name}: missing: restore it from a copy"
+        path.mkdir()
+        assert refusal() == f"/{name}: missing: restore it from a copy"
+        path.rmdir()
+        path.write_bytes(octets + b"\n")
+        assert refusal() == f"/{name}: not the file that was signed: restore it from a copy"
+        path.write_bytes(octets)
+    for name in (STATEMENT_NAME, NOTE_NAME):
+        (issued.directory / name).rename(issued.directory.parent / name)
+        assert f"{name}': restore it from a copy" in refusal()
+        (issued.directory.parent / name).rename(issued.directory / name)
+    (issued.directory / STATEMENT_NAME).write_bytes(b"{")
+    assert refusal().startswith(f"/{STATEMENT_NAME}: not as a statement is written: ")
+    with pytest.raises(StatementError, match="no version of a statement: its directory is called v1, v2 …"):
+        read_version(issued.directory.parent)
+
+
+def test_the_versions_of_a_period_are_a_chain(story: Story, tmp_path: Path) -> None:
+    story.sign()
+    first, _ = put(story)
+    story.settle()
+    second, _ = put(story)
+    alone = tmp_path / "party-a" / "v2"
+    shutil.copytree(second.directory, alone)
+    # Whoever has the key can make another first version, but not the one that the second names.
+    statement = msgspec.structs.replace(first.read(), due=1)
+    other = forged(first, statement)
+    (first.directory / STATEMENT_NAME).write_bytes(other.statement)
+    (first.directory / NOTE_NAME).write_bytes(other.note.encode())
+    reason = f"{first.directory}: not the statement that v2 was made after: restore it from a copy"
+    with pytest.raises(StatementError, match=re.escape(reason)):
+        versions(story.directory / "statements", PERIOD)
+    with pytest.raises(StatementError, match=re.escape(reason)):
+        put(story)
+    for issued in (second, other):
+        with pytest.raises(StatementError, match=re.escape(reason)):
+            findings(story, issued)
+    assert findings(story, read_version(alone)) == []
+    shutil.rmtree(first.directory)
+    assert findings(story, second) == []
+    # A second version that says that it is the first, and a first one of another period.
+    only = forged(Issued(second.directory, 2, b"", second.note), second.read())
+    with pytest.raises(StatementError, match="it is not about this statement and version"):
+        findings(story, only)
+    elsewhere = story.directory / "statements" / "2026-06..2026-07"
+    shutil.move(second.directory.parent, elsewhere)
+    (elsewhere / "v2").rename(elsewhere / "v1")
+    with pytest.raises(StatementError, match=f"v1: a statement of {PERIOD}, not of 2026-06..2026-07"):
+        versions(story.directory / "statements", elsewhere.name)
 
 
 def forged(issued: Issued, statement: Statement, signer: Signer = SIGNER) -> Issued:
     """A statement that somebody signed who has the key."""
     octets = statement.encode()
-    text = note_text("hn-gw-1", PERIOD, 1, sha256(octets).digest(), b"")
-    return Issued(issued.directory, 1, octets, Note(text, (signer.sign(text),)))
+    files = {
+        path.name: sha256(path.read_bytes()).digest()
+        for path in issued.directory.iterdir()
+        if path.name not in (STATEMENT_NAME, NOTE_NAME)
+    }
+    text = note_text("hn-gw-1", PERIOD, issued.version, sha256(octets).digest(), b"", files)
+    return Issued(issued.directory, issued.version, octets, Note(text, (signer.sign(text),)))
 
 
 def test_figures_that_do_not_follow_from_the_records_are_found_though_signed(story: Story) -> None:

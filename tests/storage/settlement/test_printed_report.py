@@ -39,6 +39,8 @@ def sample_report(**changes: Any) -> Report:
     service = sample_statement().service[0]
     report = Report(
         format=FORMAT,
+        final=True,
+        known_until="2026-11-30 23:59:59",
         log="hn-gw-1",
         records=41_907_332,
         first_month=MONTHS[0],
@@ -466,3 +468,9 @@ def test_without_a_font_it_says_which_package_has_one(
     monkeypatch.setattr(fonts, "PATHS", (tmp_path / "none.ttc",))
     with pytest.raises(FontMissing, match=r"^no Chinese font: run `apt-get install"):
         printed_report(SAMPLE)
+
+
+def test_a_report_of_months_that_are_not_over_says_so() -> None:
+    said = text_of(sample_report(final=False, known_until="2026-11-26 12:30:00"))
+    assert "未定稿：统计月份尚未结束，各项数字截至2026-11-2612:30:00。" in said
+    assert "未定稿" not in text_of(sample_report())

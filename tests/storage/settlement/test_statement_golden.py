@@ -143,6 +143,18 @@ def test_what_was_cancelled_is_charged_where_that_is_agreed(told: Tell) -> None:
     assert told(three_ways, agreed(billing={"cancelled": "charged"})).amount == 3_300
 
 
+def test_what_is_due_is_whole_fen(told: Tell) -> None:
+    # 16 messages and a reply at 0.028 yuan: 17 * 280 = 4,760, which is 47.6 fen: 48 fen are paid, or 47.
+    def story(story: Story) -> None:
+        story.deliver(16)
+        story.reply()
+
+    price = {"price_mt": 280, "price_mo": 280}
+    statement = told(story, agreed(billing=price))
+    assert (statement.amount, statement.due) == (4_760, 4_800)
+    assert told(story, agreed(billing=price, reduction={"rounding": "down"})).due == 4_700
+
+
 # -- replies ---------------------------------------------------------------------------------------------
 
 
