@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from storage.settlement.bill import Numbers
     from storage.settlement.reconcile import Reconciliation
 
-_MONTH: Final = re.compile(r"20[0-9]{2}-[0-9]{2}")
 _TOLERANCE_MAX: Final = 1_440  # minutes; above a day a number alone tells nothing
 
 
@@ -74,7 +72,7 @@ def reconcile(
     from storage.ledger.ledger import LEDGER_NAME, applied_index, read_ledger
     from storage.settlement.bill import load_bill
     from storage.settlement.bill_layout import read_layout, shipped_layout
-    from storage.settlement.calendar import parse_period
+    from storage.settlement.calendar import parse_months
     from storage.settlement.comparison import comparison
     from storage.settlement.counts import check_all_there
     from storage.settlement.disputes import write_disputes
@@ -85,7 +83,7 @@ def reconcile(
 
     tables = read(config)
     contract = inputs_of(tables).contract
-    span = parse_period(f"{period}..{period}" if _MONTH.fullmatch(period) else period, contract.settlement)
+    span = parse_months(period, contract.settlement)
     ledger = tables.gateway.state_dir / LEDGER_NAME
     with closing(read_ledger(ledger)) as connection:
         accounts, network = accounts_of(connection, carrier)

@@ -11,7 +11,7 @@ import typer
 
 from gateway.commands.options import ConfigOption, JsonOption
 from gateway.commands.result import show as show_result
-from gateway.commands.statement import PeriodOption, yuan
+from gateway.commands.statement import yuan
 from gateway.config import read
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Service level and the yearly assessment.")
 
+MonthsOption = Annotated[
+    str,
+    typer.Option(
+        "--period", metavar="PERIOD", help="6 (the sixth period), 2026-06 (that month), or 2026-06..2026-08."
+    ),
+]
 OutputOption = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="DIR", help="Write report.json and report.pdf there as well."),
@@ -32,17 +38,17 @@ OutputOption = Annotated[
 
 @app.command()
 def sla(
-    config: ConfigOption, period: PeriodOption, output: OutputOption = None, json: JsonOption = False
+    config: ConfigOption, period: MonthsOption, output: OutputOption = None, json: JsonOption = False
 ) -> None:
     """Rates, receipts, links, faults, complaints and what was late, in whole months."""
     from gateway.settlement_inputs import inputs_of
     from storage.ledger.ledger import LEDGER_NAME, read_ledger
-    from storage.settlement.calendar import parse_period
+    from storage.settlement.calendar import parse_months
     from storage.settlement.report import make_report
 
     tables = read(config)
     inputs = inputs_of(tables)
-    span = parse_period(period, inputs.contract.settlement)
+    span = parse_months(period, inputs.contract.settlement)
     with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
         cut = _known(ledger)
         report = make_report(ledger, inputs.contract, span, tables.gateway.name, cut, inputs.cause_of)

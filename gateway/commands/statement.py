@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
 
-from gateway.commands.evidence import OptionalConfig
+from gateway.commands.evidence import OptionalConfig, with_segments
 from gateway.commands.options import ConfigOption, JsonOption
 from gateway.commands.progress import progress_bar
 from gateway.commands.result import show as show_result
@@ -19,17 +19,22 @@ from gateway.config import Tables, read, signing_key_file
 from gateway.config_table import is_credential
 
 if TYPE_CHECKING:
+    from storage.settlement.calendar import Period
+    from storage.settlement.contract import Contract
     from storage.settlement.issue import Issued, Render
     from storage.settlement.statement import Statement
 
 app = typer.Typer(no_args_is_help=True, help="Statements of what there is to pay (结算清单).")
+
+# Records that come while a checkpoint is being signed, at full speed.
+_LEFT_MAX: Final = 20_000
 
 PeriodOption = Annotated[
     str,
     typer.Option(
         "--period",
         metavar="PERIOD",
-        help="6 (the sixth period), 2026-06 (the period with this month), or 2026-06..2026-11.",
+        help="6 (the sixth period), 2026-06 (the one with this month), or 2026-06..2026-11.",
     ),
 ]
 StatementArgument = Annotated[
@@ -50,10 +55,10 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
     one.
     """
     from gateway.settlement_inputs import inputs_of
-    from storage.ledger.ledger import LEDGER_NAME, read_ledger
+    from storage.ledger.ledger import LEDGER_NAME, progress_of, read_ledger
     from storage.note import LOG
     from storage.reader import LogReader
-    from storage.settlement.calendar import parse_period
+    from storage.settlement.counts import check_all_there
     from storage.settlement.issue import STATEMENTS_NAME, StatementError, issue, tied_checkpoint
     from storage.settlement.statement import cut_of, make_statement
     from storage.signing_key import read_signing_key
@@ -61,19 +66,23 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
     tables = read(config)
     gateway = tables.gateway
     inputs = inputs_of(tables)
-    span = parse_period(period, inputs.contract.settlement)
+    span = _settlement_period(period, inputs.contract)
     key_file = signing_key_file(tables)
     signer = read_signing_key(key_file, LOG, guarded=is_credential(key_file))
     before_us = cut_of(inputs.contract, span, 0).before_us
     with LogReader(gateway.evidence_dir) as reader:
         checkpoint, final = tied_checkpoint(gateway.proofs_dir, reader, signer.verifier, before_us)
         with closing(read_ledger(gateway.state_dir / LEDGER_NAME)) as ledger:
-            (applied,) = ledger.execute("SELECT applied_index FROM progress").fetchone()
+            applied = progress_of(ledger).applied_index
             if applied < checkpoint.size:
                 raise StatementError(
                     f"the ledger has {applied:,} records of the {checkpoint.size:,} that the statement is to"
                     " rest on: let `jingxin ledger` catch up, then try again"
                 )
+            check_all_there(ledger, span.start_us)
+            (begins,) = ledger.execute("SELECT coalesce(min(name), '') FROM month").fetchone()
+            if begins > str(span.last):
+                raise StatementError(f"the evidence begins in {begins}: there is nothing to settle in {span}")
             statement = make_statement(
                 ledger,
                 inputs.contract,
@@ -84,6 +93,7 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
                 causes=inputs.causes,
                 cause_of=inputs.cause_of,
             )
+        left = reader.next_index - 1 - checkpoint.size
     render = _renderer(statement, tables.settlement.font_file)
     issued, is_new = issue(gateway.state_dir / STATEMENTS_NAME, statement, signer, inputs.files, render)
     show_result({**_facts(statement), **_place(issued), "new_version": is_new}, as_json=json)
@@ -93,6 +103,11 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
             f" ({statement.evidence.known_before})",
             err=True,
         )
+        if left > _LEFT_MAX:
+            typer.echo(
+                f"jingxin: {left:,} records are not signed yet, and not in it: is the ledger running?",
+                err=True,
+            )
 
 
 @app.command(name="list")
@@ -102,12 +117,16 @@ def list_(config: ConfigOption, json: JsonOption = False) -> None:
 
     directory = read(config).gateway.state_dir / STATEMENTS_NAME
     found = []
-    for path in sorted(directory.glob("*..*")):
-        for issued in versions(directory, path.name):
+    try:
+        periods = sorted(path.name for path in directory.iterdir() if ".." in path.name)
+    except FileNotFoundError:
+        periods = []  # none was made yet
+    for period in periods:
+        for issued in versions(directory, period):
             statement = issued.read()
             found.append(
                 {
-                    "period": path.name,
+                    "period": period,
                     "version": issued.version,
                     "final": statement.final,
                     "amount_yuan": yuan(statement.amount),
@@ -171,7 +190,7 @@ def verify(
     with progress_bar("verifying") as progress:
         report, findings = check_statement(
             issued,
-            _given(evidence, tables, "evidence_dir"),
+            with_segments(_given(evidence, tables, "evidence_dir")),
             Proofs(_given(proofs, tables, "proofs_dir"), believed),
             inputs.contract,
             inputs.causes,
@@ -221,6 +240,25 @@ def contract() -> None:
 def yuan(amount: int) -> str:
     """An amount in 0.0001 yuan, as people write it."""
     return f"{amount // 10_000:,}.{amount % 10_000:04d}"
+
+
+def _settlement_period(text: str, contract: Contract) -> Period:
+    """One of those that are paid for: other months would be paid twice. Raises SettlementError."""
+    from storage.settlement.calendar import parse_period
+    from storage.settlement.errors import SettlementError
+
+    period = parse_period(text, contract.settlement)
+    if not period.number:
+        raise SettlementError(
+            f"{period} is no settlement period, and would be paid twice: name a period, such as 6;"
+            " `jingxin report sla` shows any months"
+        )
+    if period.first_day > contract.term_end or period.last_day < contract.start:
+        raise SettlementError(
+            f"period {period.number} ({period}) is outside of the term, {contract.start} to"
+            f" {contract.term_end}: put the renewal into the contract file"
+        )
+    return period
 
 
 def _given(path: Path | None, tables: Tables | None, name: str) -> Path:

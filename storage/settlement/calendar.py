@@ -163,6 +163,11 @@ def parse_period(text: str, settlement: Settlement) -> Period:
     return Period(_number_of(settlement, first, last), first, last)
 
 
+def parse_months(text: str, settlement: Settlement) -> Period:
+    """As parse_period, but a month stands for itself, and not for the period that contains it."""
+    return parse_period(f"{text}..{text}" if _MONTH.fullmatch(text) else text, settlement)
+
+
 def day_us(day: date) -> int:
     """The moment at which the day begins in Shanghai."""
     return (day.toordinal() - _EPOCH_ORDINAL) * DAY_US - AHEAD_OF_UTC_US

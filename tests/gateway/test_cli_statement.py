@@ -241,6 +241,12 @@ def test_what_is_no_statement_is_told_in_one_line(parties: Parties) -> None:
     ("arguments", "reason"),
     [
         (("make", "--period", "7x"), "no period '7x': allowed are a number such as 6, a month such as"),
+        (("make", "--period", "2026-07..2026-12"), "2026-07..2026-12 is no settlement period, and would be"),
+        (("make", "--period", "7"), "period 7 (2026-12..2027-05) is outside of the term, 2023-12-01 to"),
+        (
+            ("make", "--period", "1"),
+            "the evidence begins in 2026-06: there is nothing to settle in",
+        ),
         (("make", "--period", "2022-01"), "no settlement period contains 2022-01: allowed is a month from"),
     ],
 )
