@@ -164,9 +164,9 @@ class _Disputes:
         # A reconciliation has no time of its own: what counts was known before this one.
         made = datetime.fromtimestamp(result.known_before_us // 1_000_000, UTC).replace(tzinfo=None)
         self._book.set_properties({"title": "短信核对", "created": made})
-        plain = {"font_name": "宋体", "font_size": 10}
-        self._plain = self._book.add_format(plain)
-        self._bold = self._book.add_format({**plain, "bold": True})
+        plain = {"font_name": "宋体", "font_size": 10, "border": 1, "border_color": "#BFBFBF"}
+        self._plain = self._book.add_format({**plain, "text_wrap": True, "valign": "top"})
+        self._bold = self._book.add_format({**plain, "bold": True, "bg_color": "#DAE3F0"})
         self._count = self._book.add_format({**plain, "num_format": "#,##0"})
         self._decimal = self._book.add_format({**plain, "num_format": "#,##0.0000"})
 
@@ -234,6 +234,11 @@ class _Disputes:
 
     def _sheet(self, name: str, widths: Iterable[int]) -> Any:
         sheet = self._book.add_worksheet(name)
+        sheet.set_paper(9)  # A4
+        sheet.set_landscape()
+        sheet.fit_to_pages(1, 0)
+        sheet.repeat_rows(0)
+        sheet.set_footer("&L&A&R第 &P 页 共 &N 页")
         for column, width in enumerate(widths):
             sheet.set_column(column, column, width)
         return sheet
