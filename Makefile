@@ -25,7 +25,8 @@ test: set-up-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --dist=worksteal --ignore=tests/integration --ignore=tests/bench
+	$(BIN)/pytest tests/integration tests/bench
 
 bench: set-up-run
 	@$(BIN)/python -m bench

@@ -342,6 +342,9 @@ class Link:
             self._attempt.reschedule(0.0)  # nobody waits for a carrier that takes its time
         connection = self._connection
         if connection is None:
+            if self.state != "drained" and self._attempt is None:  # which says so itself when it ends
+                # It was down, which was a fault until now, and is the operator's will from here on.
+                self._pipeline.journal.link_event(self, "drained", reason)
             self._rest_drained(reason)
             return
         session = connection.session
@@ -488,6 +491,7 @@ class Link:
         if self._kept_up:
             self.state = "parked" if self._parked else "down"
             self.detail = self._parked or reason
+            self._pipeline.journal.link_event(self, "down", reason)
         else:
             self._rest_drained(reason)
-        self._pipeline.journal.link_event(self, "down", reason)
+            self._pipeline.journal.link_event(self, "drained", reason)

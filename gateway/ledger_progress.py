@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -10,6 +12,9 @@ from gateway.alarm_file import read_alarms
 from storage.checkpoints import signed_records
 from storage.ledger.ledger import LEDGER_NAME, applied_index
 from storage.settlement.alarms import Alarm
+
+# Whoever asks for the status or the metrics waits for nobody who has the tables to himself.
+_BUSY_S: Final = 0.5
 
 
 class LedgerProgress(msgspec.Struct, frozen=True):
@@ -23,9 +28,9 @@ class LedgerProgress(msgspec.Struct, frozen=True):
         return signed_records(self.proofs_dir)
 
     def tabled(self) -> int:
-        """Records that are in its tables."""
-        return applied_index(self.state_dir / LEDGER_NAME)
+        """Records that are in its tables. Opens a database."""
+        return applied_index(self.state_dir / LEDGER_NAME, busy_s=_BUSY_S)
 
     def alarms(self) -> list[Alarm]:
         """Thresholds that are near, as they were found last."""
-        return read_alarms(self.state_dir)
+        return read_alarms(self.state_dir, time.time_ns() // 1000)

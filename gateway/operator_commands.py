@@ -113,7 +113,11 @@ class OperatorCommands:
 
     # -- see ------------------------------------------------------------------------------------------------
 
-    def _status(self, _: dict[str, Any]) -> dict[str, Any]:
+    async def _status(self, _: dict[str, Any]) -> dict[str, Any]:
+        # In a thread: they are files, and one of them a database that another process writes to.
+        signed, tabled, alarms = await asyncio.to_thread(
+            lambda: (self._ledger.signed(), self._ledger.tabled(), self._ledger.alarms())
+        )
         return {
             "gateway": self._name,
             "version": __version__,
@@ -121,9 +125,9 @@ class OperatorCommands:
             "draining": self._admission.draining,
             "evidence_has_room": self._log.has_room,
             "evidence_records": self._log.durable_index,
-            "signed_records": self._ledger.signed(),
-            "ledger_records": self._ledger.tabled(),
-            "alarms": [alarm.detail for alarm in self._ledger.alarms()],
+            "signed_records": signed,
+            "ledger_records": tabled,
+            "alarms": [alarm.detail for alarm in alarms],
             "open_parts": len(self._open.open),
             "uncertain_parts": sum(
                 carrier.correlation.uncertain for carrier in self._known_carriers.values()

@@ -101,11 +101,12 @@ def open_database(path: Path, kind: Kind, *, synchronous: str) -> sqlite3.Connec
     return connection
 
 
-def open_to_read(path: Path, kind: Kind) -> sqlite3.Connection:
-    """Opens a file that is there, to read it only. Raises DatabaseError, also where there is none."""
+def open_to_read(path: Path, kind: Kind, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
+    """Opens a file that is there, to read it only; busy_s: how long it waits for a process that has it to
+    itself. Raises DatabaseError, also where there is none."""
     with one_line(path, kind):
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_s, isolation_level=None
         )
         try:
             _check_identity(path, connection, kind)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Final, NamedTuple, Self
 import msgspec
 
 from protocol.smpp.times import SHANGHAI
-from storage.database import DatabaseError, one_line, open_database, open_to_read, transaction
+from storage.database import BUSY_S, DatabaseError, one_line, open_database, open_to_read, transaction
 from storage.durable import DISK
 from storage.errors import CorruptEvidence, LogInUse
 from storage.ledger.projection import Projection
@@ -228,19 +229,14 @@ def progress_of(connection: sqlite3.Connection) -> Progress:
     return Progress(*row)
 
 
-def applied_index(path: Path) -> int:
-    """How far a ledger goes; 0 where there is none that can be read."""
+def applied_index(path: Path, *, busy_s: float = BUSY_S) -> int:
+    """How far a ledger goes; 0 where there is none that can be read, or where another process has it to
+    itself for longer than busy_s."""
     try:
-        connection = open_to_read(path, KIND)
-    except DatabaseError:
-        return 0
-    try:
-        with one_line(path, KIND):
+        with one_line(path, KIND), closing(open_to_read(path, KIND, busy_s=busy_s)) as connection:
             return progress_of(connection).applied_index
     except DatabaseError:
         return 0
-    finally:
-        connection.close()
 
 
 def lock_ledger(path: Path) -> int:

@@ -6,17 +6,27 @@ An alarm is a fact of the moment, made anew each time; what it rests on is in th
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Final
 
 from msgspec import Struct
 
-from storage.settlement.calendar import Month, WrongPeriod, day_of, moment, settlement_period_of
+from storage.settlement.calendar import Month, WrongPeriod, day_of, day_us, moment, settlement_period_of
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf, Cut, count
-from storage.settlement.registers import complaints
-from storage.settlement.service import Tally, cut_decimal, rate_of
+from storage.settlement.incidents import clocks
+from storage.settlement.registers import (
+    CLOSED,
+    INCIDENT,
+    OPENED,
+    RESPONDED,
+    RESTORED,
+    Entry,
+    complaints,
+    entries,
+)
+from storage.settlement.service import Tally, cut_decimal, exempted, rate_of
 from storage.settlement.terms import Terms
 
 _HOUR_US: Final = 3_600_000_000
@@ -35,8 +45,8 @@ LINKS_DOWN_US: Final = 60_000_000
 
 
 class Alarm(Struct, frozen=True):
-    """name: "success", "complaints", "receipts", "term" or "links", and of what behind a colon; detail: one
-    sentence."""
+    """name: "success", "complaints", "receipts", "term", "incident" or "watch", and of what behind a colon;
+    detail: one sentence."""
 
     name: str
     detail: str
@@ -48,6 +58,34 @@ def alarms(connection: sqlite3.Connection, contract: Contract, cause_of: CauseOf
     if contract.start <= day_of(now_us):
         found += _success(connection, contract, cause_of, now_us)
     found += _receipts(connection, contract, cause_of, now_us)
+    return found
+
+
+def open_faults(connection: sqlite3.Connection, now_us: int) -> list[Entry]:
+    """Those that are neither restored nor closed."""
+    found = entries(connection, INCIDENT, Cut.until(now_us))
+    return [entry for entry in found if not entry.first(RESTORED, CLOSED)]
+
+
+def faults_running(faults: Iterable[Entry], contract: Contract, now_us: int) -> list[Alarm]:
+    """Of open faults those of which half of a clock is over (四.1): nobody has responded, or it is not
+    restored."""
+    found = []
+    for entry in faults:
+        terms = contract.terms(day_of(entry.when(OPENED))).incident
+        passed = clocks(entry, terms, now_us)
+        late = [
+            f"{state} for {minutes} minutes of {limit}"
+            for state, minutes, limit, is_over in (
+                ("not responded to", passed.respond_minutes, terms.respond_minutes, entry.when(RESPONDED)),
+                ("not restored", passed.restore_minutes, terms.restore_minutes, 0),
+            )
+            if 2 * minutes >= limit and not is_over
+        ]
+        if late:
+            what = entry.events[0].facts.get("what", "")
+            detail = f"fault {entry.number}, {what}: {', '.join(late)}"
+            found.append(Alarm(f"incident:{entry.number}", detail))
     return found
 
 
@@ -64,9 +102,10 @@ def links_down(links: Mapping[str, tuple[bool, int]], now_us: int) -> dict[str, 
 def _term(contract: Contract, now_us: int) -> Iterator[Alarm]:
     left = (contract.term_end - day_of(now_us)).days
     if left < 0:
-        yield Alarm("term", f"the term ended on {contract.term_end}: no renewal is in the contract file")
-    elif any(left <= days for days in contract.alarms.term_end_days):
-        yield Alarm("term", f"the term ends on {contract.term_end}, in {left} days")
+        yield Alarm("term:over", f"the term ended on {contract.term_end}: no renewal is in the contract file")
+    elif steps := [days for days in contract.alarms.term_end_days if left <= days]:
+        # The step is in the name: each is a new alarm, which is said again.
+        yield Alarm(f"term:{steps[-1]}", f"the term ends on {contract.term_end}, in {left} days")
 
 
 def _complaints(connection: sqlite3.Connection, contract: Contract, now_us: int) -> Iterator[Alarm]:
@@ -74,7 +113,7 @@ def _complaints(connection: sqlite3.Connection, contract: Contract, now_us: int)
     sla = contract.terms(today).sla
     most = complaints(
         connection,
-        _all_until(now_us),
+        Cut.until(now_us),
         today,
         today,
         attributed_only=sla.complaint_count == "attributed",
@@ -89,23 +128,45 @@ def _complaints(connection: sqlite3.Connection, contract: Contract, now_us: int)
 def _success(
     connection: sqlite3.Connection, contract: Contract, cause_of: CauseOf, now_us: int
 ) -> Iterator[Alarm]:
-    """Of the period so far, without what is too young to be decided."""
+    """Of what is judged at the end (sla.rate_window) so far, and of the last week: a period of months hides
+    for long what is wrong since yesterday. Both without what is too young to be decided."""
+    month = Month.of(now_us)
     try:
-        period = settlement_period_of(contract.settlement, Month.of(now_us))
+        period = settlement_period_of(contract.settlement, month)
     except WrongPeriod:
         return
     terms = contract.terms(period.first_day)
     decided_us = now_us - terms.report.unknown_after_hours * _HOUR_US
-    start_us = period.start_us
-    if decided_us <= start_us:
+    start_us = month.start_us if terms.sla.rate_window == "month" else period.start_us
+    week_us = day_us(day_of(decided_us))  # its end, so that it is days that people can count again
+    spans = (("success", start_us, decided_us), ("success:week", week_us - 7 * _DAY_US, week_us))
+    for name, from_us, to_us in spans:
+        if from_us < to_us:
+            yield from _rate(connection, contract, terms, cause_of, name, from_us, to_us, now_us)
+
+
+def _rate(
+    connection: sqlite3.Connection,
+    contract: Contract,
+    terms: Terms,
+    cause_of: CauseOf,
+    name: str,
+    start_us: int,
+    end_us: int,
+    now_us: int,
+) -> Iterator[Alarm]:
+    whole = _tally(connection, terms, cause_of, start_us, end_us, now_us)
+    exempt = exempted(connection, terms, start_us, end_us, Cut.until(now_us), cause_of)
+    rate = rate_of("without_terminal" if terms.sla.exclude_terminal else "literal", terms, whole, exempt)
+    if rate.total < SAMPLE_MIN:
         return
-    tally = _tally(connection, terms, cause_of, start_us, decided_us, now_us)
-    rate = rate_of("without_terminal" if terms.sla.exclude_terminal else "literal", terms, tally)
-    if rate.total >= SAMPLE_MIN and Fraction(rate.successful, rate.total) < terms.sla.success_rate_min:
+    share = Fraction(rate.successful, rate.total)
+    agreed = terms.sla.success_rate_min
+    if share < 1 and share < agreed + contract.alarms.success_margin:
         yield Alarm(
-            "success",
-            f"{rate.successful:,} of {rate.total:,} since {moment(start_us)}: {rate.rate}, at least"
-            f" {cut_decimal(terms.sla.success_rate_min)} are agreed",
+            name,
+            f"{rate.successful:,} of {rate.total:,} from {moment(start_us)} to {moment(end_us)}: {rate.rate},"
+            f" {'below' if share < agreed else 'near'} the {cut_decimal(agreed)} that are agreed",
         )
 
 
@@ -134,13 +195,9 @@ def _tally(
         connection,
         start_us,
         end_us,
-        _all_until(now_us),
+        Cut.until(now_us),
         terms.billing.unit,
         terms.recon.carrier_basis,
         cause_of,
     )
     return Tally(counts.items())
-
-
-def _all_until(now_us: int) -> Cut:
-    return Cut((1 << 63) - 1, now_us + 1)

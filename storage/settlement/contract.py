@@ -33,7 +33,6 @@ from storage.settlement.terms import (
     PRICE_MT,
     Alarms,
     Amount,
-    Arrears,
     Assessment,
     Day,
     FirstOfMonth,
@@ -100,7 +99,6 @@ class Contract(Agreement, frozen=True, kw_only=True):
     renewals: tuple[Renewal, ...]  # in the order of their ends
     settlement: Settlement
     signed: Terms  # before any amendment
-    arrears: Arrears
     assessment: Assessment
     alarms: Alarms
     categories: Mapping[str, str]  # what may be sent (二.1): key to Chinese name
@@ -141,7 +139,6 @@ _STRUCTS: Final[dict[str, type[Struct]]] = {
     "contract": Agreement,
     "settlement": Settlement,
     **_TERMS,
-    "arrears": Arrears,
     "assessment": Assessment,
     "alarms": Alarms,
 }
@@ -217,7 +214,6 @@ class _Reader:
             ),
             settlement=settlement,
             signed=_terms(signed),
-            arrears=self._table(Arrears, "arrears", self._content("arrears")),
             assessment=self._table(Assessment, "assessment", self._content("assessment")),
             alarms=self._table(Alarms, "alarms", self._content("alarms")),
             categories=self._categories(),

@@ -42,12 +42,19 @@ _UNKNOWN: Final = 7
 # The state of a text from those of its parts: the first of these that one of them is in.
 _STANDING: Final = ("failed", "uncertain", "unknown", "waiting", "cancelled", "delivered")
 
+_LAST_INDEX: Final = (1 << 63) - 1  # of SQLite's integers
+
 
 class Cut(NamedTuple):
     """Where knowledge ends: with the record of this index, and before this time."""
 
     last: int
     before_us: int
+
+    @classmethod
+    def until(cls, time_us: int) -> Cut:
+        """Whatever was known up to this time, itself included."""
+        return cls(_LAST_INDEX, time_us + 1)
 
 
 class Line(NamedTuple):

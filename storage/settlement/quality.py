@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import groupby
 from operator import itemgetter
 from typing import Final
@@ -20,6 +20,11 @@ from storage.settlement.counts import Cut
 
 _TENTH_US: Final = 100_000
 _MINUTE_US: Final = 60_000_000
+
+# Events of links that change what can be said of them; after any other one a link is down.
+_BOUND: Final = "bound"
+_DRAINED: Final = "drained"
+_DOWN: Final = "down"
 
 
 class Delays(Struct, frozen=True):
@@ -153,7 +158,8 @@ def _configured_spans(
 
 def links_now(connection: sqlite3.Connection) -> dict[str, tuple[bool, int]]:
     """Of each carrier account that the last configuration named: whether a link is bound, and since when that
-    is so. Without a gateway that serves nothing is known, and it is empty."""
+    is so. One of which an operator has drained every link that is not bound is neither up nor down, and is
+    left out. Without a gateway that serves nothing is known, and it is empty."""
     events = _since_last_start(connection)
     if not events or events[-1][0] == "gateway":
         return {}
@@ -161,19 +167,23 @@ def links_now(connection: sqlite3.Connection) -> dict[str, tuple[bool, int]]:
     names = connection.execute(
         "SELECT name FROM configured WHERE what = 'carrier' AND idx = ?", (configured,)
     )
-    bound: dict[str, set[int]] = {name: set() for (name,) in names}
-    since = dict.fromkeys(bound, events[0][4])
+    last: dict[str, dict[int, str]] = {name: {} for (name,) in names}  # events of links, by place
+    since = dict.fromkeys(last, (_DOWN, events[0][4]))
     for kind, name, place, event, time_us in events:
-        if kind != "link" or name not in bound:
+        if kind != "link" or name not in last:
             continue
-        before = bool(bound[name])
-        if event == "bound":
-            bound[name].add(place)
-        else:
-            bound[name].discard(place)
-        if before != bool(bound[name]):
-            since[name] = time_us
-    return {name: (bool(places), since[name]) for name, places in bound.items()}
+        last[name][place] = event
+        state = _state_of(last[name].values())
+        if state != since[name][0]:
+            since[name] = state, time_us
+    return {name: (state == _BOUND, time_us) for name, (state, time_us) in since.items() if state != _DRAINED}
+
+
+def _state_of(events: Collection[str]) -> str:
+    """Of a carrier account, by the last event of each of its links that had one."""
+    if _BOUND in events:
+        return _BOUND
+    return _DRAINED if set(events) == {_DRAINED} else _DOWN
 
 
 def _since_last_start(connection: sqlite3.Connection) -> list[tuple[str, str, int, str, int]]:

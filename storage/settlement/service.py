@@ -83,18 +83,7 @@ def judge(
     sla = terms.sla
     names = {str(month) for month in months}
     whole = Tally(each for each in counts.items() if each[0].month in names)
-    exempt = Tally(())
-    for start_us, end_us in _exempt_spans(connection, terms, months, cut):
-        spared = count(
-            connection,
-            start_us,
-            end_us,
-            cut,
-            terms.billing.unit,
-            terms.recon.carrier_basis,
-            cause_of,
-        )
-        exempt.add(spared.items())
+    exempt = exempted(connection, terms, months[0].start_us, months[-1].end_us, cut, cause_of)
     rates = tuple(rate_of(name, terms, whole, exempt) for name in ("literal", "without_terminal"))
     contractual: RateName = "without_terminal" if sla.exclude_terminal else "literal"
     rate = next(each for each in rates if each.name == contractual)
@@ -186,11 +175,23 @@ def _reduction(terms: Terms, whole: Tally, rate: Rate, *, met: bool) -> Reductio
     )
 
 
+def exempted(
+    connection: sqlite3.Connection, terms: Terms, start_us: int, end_us: int, cut: Cut, cause_of: CauseOf
+) -> Tally:
+    """What was accepted in a span of time while something ran that the contract exempts: it is in no rate."""
+    tally = Tally(())
+    for from_us, to_us in _exempt_spans(connection, terms, start_us, end_us, cut):
+        spared = count(
+            connection, from_us, to_us, cut, terms.billing.unit, terms.recon.carrier_basis, cause_of
+        )
+        tally.add(spared.items())
+    return tally
+
+
 def _exempt_spans(
-    connection: sqlite3.Connection, terms: Terms, months: Sequence[Month], cut: Cut
+    connection: sqlite3.Connection, terms: Terms, start_us: int, end_us: int, cut: Cut
 ) -> list[tuple[int, int]]:
-    """Spans in which what is accepted counts in no rate, merged and in order."""
-    start_us, end_us = months[0].start_us, months[-1].end_us
+    """Merged and in order."""
     found: list[tuple[int, int]] = []
     if terms.sla.exclude_planned:
         found += spans(connection, MAINTENANCE, cut, start_us, end_us)

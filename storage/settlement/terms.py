@@ -141,14 +141,6 @@ class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unknown_after_hours: Hours = 72  # CMPP lets a report take 48 hours; one day more for late ones
 
 
-class Arrears(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[arrears]: how many days overdue are allowed before B may end the contract (八.4(5)). More than that
-    many raise an alarm; nothing is ever suspended for it (二.2)."""
-
-    one_product_days: Days = 90
-    two_products_days: Days = 30
-
-
 class Assessment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[assessment]: the yearly one of 三.9, whose headings have these weights; they sum to 100."""
 
@@ -167,6 +159,7 @@ class Alarms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     term_end_days: DaysBefore = (90, 30, 7)  # a renewal is agreed and signed (十三.9): that takes months
     complaints_at: Count = 8  # two before the last one that 四.12 allows
+    success_margin: Share = Fraction(2, 1000)  # so close to sla.success_rate_min something can still be done
 
 
 class Terms(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ that loop and no time.  Time is that of the world, and moves when the test says 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,19 +84,27 @@ HASH: Final = hash_password(b"secret")
 # Passes of the event loop after which nothing goes on by itself: a drain takes five.
 _PASSES: Final = 20
 
+_FILES_S: Final = 5.0  # real ones; a command that waits for time of the world fails after them
+
 _sleep = asyncio.sleep
 
 
 class FarLedger(LedgerProgress, frozen=True):
-    """A ledger that has signed 7 records, and has 5 in its tables."""
+    """A ledger that has signed 7 records, and has 5 in its tables. No event loop may wait for it."""
 
     def signed(self) -> int:
+        self._read()
         return 7
 
     def tabled(self) -> int:
+        self._read()
         return 5
 
+    def _read(self) -> None:
+        assert threading.current_thread() is not threading.main_thread(), "the event loop waits for files"
+
     def alarms(self) -> list[Alarm]:
+        self._read()
         return [Alarm("term", "the term ends on 2026-11-30, in 4 days")]
 
 
@@ -251,8 +260,9 @@ class Office:
         return task
 
     async def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """Give a command that is answered within no time."""
+        """Give a command that is answered within no time, or as soon as a thread has read its files."""
         task = await self.begin(command, **arguments)
+        await asyncio.wait((task,), timeout=_FILES_S)
         assert task.done()
         return task.result()
 

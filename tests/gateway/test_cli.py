@@ -102,7 +102,10 @@ def test_check_reads_the_contract(config: Path, capsys: pytest.CaptureFixture[st
     contract = config.parent / "contract.toml"
     contract.write_text(capsys.readouterr().out)
     assert run(["check", "-c", str(config)]) == 0
-    assert "\ncontract  河南省公安厅购买短信服务项目合同（包1） until 2026-11-30, no amount\n" in capsys.readouterr().out
+    assert (
+        "\ncontract  河南省公安厅购买短信服务项目合同（包1） until 2026-11-30, no amount\n"
+        in capsys.readouterr().out
+    )
     contract.write_text(contract.read_text().replace("price_mt = 300", "price_mt = 0.03"))
     assert run(["check", "-c", str(config)]) == 1
     error = capsys.readouterr().err

@@ -65,10 +65,18 @@ async def _refuse(_link: Link, make: Any) -> None:
     raise ConnectionRefusedError("refused")
 
 
-@pytest.mark.parametrize(("connect", "detail"), [(_hang, "timeout"), (_refuse, "refused")])
-def test_a_connect_that_never_stands_is_ended_by_a_stop(connect: Any, detail: str) -> None:
+@pytest.mark.parametrize(
+    ("connect", "expected"),
+    [
+        (_hang, [("drained", "cannot connect to mc:1: timeout")]),
+        (_refuse, [("down", "cannot connect to mc:1: refused"), ("drained", "stopped")]),
+    ],
+)
+def test_a_connect_that_never_stands_is_ended_by_a_stop(
+    connect: Any, expected: list[tuple[str, str]]
+) -> None:
     link, pipeline = attempt(connect)
-    assert pipeline.events == [("down", f"cannot connect to mc:1: {detail}")]
+    assert pipeline.events == expected
     assert link.state == "drained"
 
 
@@ -180,6 +188,12 @@ def test_an_answer_ends_the_silence_at_once(world: World) -> None:
     assert not link.silent
 
 
+def events(world: World) -> list[tuple[str, str]]:
+    """Of links, by the evidence."""
+    found = [record for record in world.log.read() if isinstance(record, records.LinkEvent)]
+    return [(event.event, event.detail) for event in found]
+
+
 # -- parked ------------------------------------------------------------------------------------------------
 
 
@@ -195,8 +209,7 @@ def test_a_link_that_is_parked_lets_what_is_in_flight_be_answered_and_stays_down
     world.settle()
     assert (link.state, link.detail, peer.wire.closing) == ("parked", "our account is barred", True)
     assert world.part(message_id).state == SENT
-    events = [record for record in world.log.read() if isinstance(record, records.LinkEvent)]
-    assert [(event.event, event.detail) for event in events[1:]] == [
+    assert events(world)[1:] == [
         ("parked", "our account is barred"),
         ("down", "unbound"),
     ]
@@ -288,12 +301,26 @@ def test_a_link_that_is_drained_takes_nothing_more_and_is_answered_first(
             peer.respond(request, body=b"17\0")
 
     link = drain(world, happen, monkeypatch)
+    assert events(world) == [("bound", "192.0.2.1:1234"), ("drained", "unbound")]
     assert (waits, peer.wire.closing, peer.taken()) == (3, True, [])
     assert (link.state, link.drained) == ("drained", True)
     assert world.part(message_id).state == SENT
     link.resume()
     assert not link.drained
     assert len(world.connect().taken()) == 1
+
+
+def test_a_link_that_is_down_says_once_that_it_is_drained(world: World) -> None:
+    (link,) = world.dispatch.carriers["cmcc"].links
+    world.connect().cut()
+    world.settle()
+    for reason in ("drained", "again"):
+        asyncio.run(link.drain(reason))
+    assert [event for event, _ in events(world)] == ["bound", "down", "drained"]
+    link.resume()
+    world.connect().cut()
+    world.settle()
+    assert [event for event, _ in events(world)][3:] == ["bound", "down"]
 
 
 def test_a_drain_waits_no_longer_than_a_response_may_take(

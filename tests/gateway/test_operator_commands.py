@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from gateway import instruments
 from gateway.control import CommandError
 from gateway.downstream import IN_FLIGHT_S
+from gateway.ledger_progress import LedgerProgress
 from gateway.message import FINAL, QUEUED, UNCERTAIN
 from gateway.metrics import Metrics
 from gateway.portability import table_of
@@ -21,6 +24,9 @@ from protocol.smpp.codes import CommandStatus, MessageState
 from protocol.smpp.operations import BindState
 from protocol.smpp.pdu import DeliverSm, SubmitSmResp, Unbind
 from storage import records
+from storage.database import open_database
+from storage.ledger.ledger import LEDGER_NAME
+from storage.ledger.schema import KIND
 from storage.register import PortedNumber
 from storage.seal import Sealer
 from tests.gateway.office import Office, opened
@@ -152,6 +158,16 @@ async def test_the_status_counts_what_there_is(desk: Desk) -> None:
         ("cmcc#1", "down"),
         ("cucc#0", "bound"),
     ]
+
+
+def test_the_status_waits_for_nobody_who_has_the_ledger_to_himself(tmp_path: Path) -> None:
+    path = tmp_path / LEDGER_NAME
+    with closing(open_database(path, KIND, synchronous="OFF")) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        began_s = time.monotonic()
+        assert LedgerProgress(tmp_path, tmp_path).tabled() == 0
+        assert time.monotonic() - began_s < 5.0  # others wait a minute
 
 
 async def test_the_status_says_which_tables_of_numbers_are_full(desk: Desk) -> None:

@@ -25,7 +25,6 @@ from storage.settlement.contract import (
 )
 from storage.settlement.terms import (
     Alarms,
-    Arrears,
     Assessment,
     Billing,
     Incident,
@@ -140,11 +139,12 @@ def test_the_shipped_contract() -> None:
         report=Report(max_delay_minutes=5, unknown_after_hours=72),
         recon=Recon(carrier_basis="reported"),
     )
-    assert contract.arrears == Arrears(one_product_days=90, two_products_days=30)
     assert contract.assessment == Assessment(
         months=12, faults=25, resolution=25, support=25, satisfaction=25, points_per_fault=5, pass_score=60
     )
-    assert contract.alarms == Alarms(term_end_days=(90, 30, 7), complaints_at=8)
+    assert contract.alarms == Alarms(
+        term_end_days=(90, 30, 7), complaints_at=8, success_margin=Fraction(2, 1000)
+    )
     assert contract.categories == {"office": "内部办公", "convenience": "便民服务", "document": "证件办理"}
     assert contract.renewals == ()
     assert contract.amendments == ()
@@ -164,7 +164,7 @@ def test_the_shipped_contract_gives_every_parameter_and_its_origin() -> None:
 
 def test_what_is_left_out_is_as_in_the_shipped_contract(tmp_path: Path) -> None:
     contract, shipped = read(tmp_path, SHORTEST), shipped_contract()
-    for name in ("settlement", "signed", "arrears", "assessment", "alarms", "categories", "amount", "number"):
+    for name in ("settlement", "signed", "assessment", "alarms", "categories", "amount", "number"):
         assert getattr(contract, name) == getattr(shipped, name)
     assert {contract.origin(key).document for key in PARAMETERS} == {"default"}
 
@@ -283,8 +283,8 @@ def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
 
 
 TABLES = (
-    "contract, settlement, billing, sla, reduction, penalty, incident, maintenance, report, recon, arrears,"
-    " assessment, alarms, categories, renewal, origin, amendment"
+    "contract, settlement, billing, sla, reduction, penalty, incident, maintenance, report, recon, assessment,"
+    " alarms, categories, renewal, origin, amendment"
 )
 TERMS = "billing, sla, reduction, penalty, incident, maintenance, report, recon"
 TEXT = "a text of 1 to 200 characters on one line"
@@ -417,8 +417,12 @@ WRONG = [
         "incident.respond_minutes: allowed is a whole number from 1 to 44640, not 0",
     ),
     (
-        SHORTEST + "[arrears]\none_product_days = 3651\n",
-        "arrears.one_product_days: allowed is a whole number from 1 to 3650, not 3651",
+        SHORTEST + "[arrears]\none_product_days = 90\n",
+        f"arrears: unknown table: allowed are {TABLES}",
+    ),
+    (
+        SHORTEST + "[alarms]\nsuccess_margin = 0.002\n",
+        f"alarms.success_margin: allowed is {SHARE}, not 0.002",
     ),
     (
         SHORTEST + "[alarms]\nterm_end_days = [30, 0]\n",

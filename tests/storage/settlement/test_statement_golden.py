@@ -149,7 +149,7 @@ def test_what_is_due_is_whole_fen(told: Tell) -> None:
         story.deliver(16)
         story.reply()
 
-    price = {"price_mt": 280, "price_mo": 280}
+    price: dict[str, object] = {"price_mt": 280, "price_mo": 280}
     statement = told(story, agreed(billing=price))
     assert (statement.amount, statement.due) == (4_760, 4_800)
     assert told(story, agreed(billing=price, reduction={"rounding": "down"})).due == 4_700
