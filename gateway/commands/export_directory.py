@@ -37,6 +37,7 @@ from protocol.smpp.pdu import SubmitSm
 from protocol.udh import HeaderError, parse_header
 from storage import records
 from storage.checkpoints import published
+from storage.csv_cells import defused
 from storage.errors import ContentErased, NoSuchRecord
 from storage.keys import Keyring
 from storage.ledger.search import Found
@@ -58,10 +59,6 @@ _COLUMNS: Final = (
     *("id", "part", "accepted", "account", "carrier", "state", "code", "sent", "ended", "units"),
     *("number", "text"),
 )
-
-# With these a spreadsheet program begins a formula (OWASP, CSV injection), the wide ones where Chinese is
-# typed; what somebody wrote in a message must not become one.
-_FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")
 
 _UDHI: Final = int(EsmClass.UDHI)
 _MESSAGE_PAYLOAD: Final = int(TlvTag.MESSAGE_PAYLOAD)
@@ -217,8 +214,7 @@ def _place(found: Found) -> tuple[int, int]:
 
 def cell(value: object) -> str:
     """As text that no spreadsheet program takes for a formula; empty for None."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return "" if value is None else defused(str(value))
 
 
 def _content(number: int, of_message: Records) -> tuple[int, bytes]:

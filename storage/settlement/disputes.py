@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import xlsxwriter
 
+from storage.csv_cells import defused
 from storage.durable import DISK, make_directory
 from storage.settlement import wording
 from storage.settlement.calendar import moment
@@ -69,9 +70,6 @@ _COLUMNS: Final = (
     *(("账单条数", 9), ("账单金额（元）", 14), ("时差（秒）", 12), ("涉及条数", 9), ("涉及金额（元）", 14)),
 )
 _ROWS_MAX: Final = 1_048_576  # of a sheet, the heading among them
-
-# What a spreadsheet takes for the beginning of a formula in a CSV (OWASP, CSV injection).
-_FORMULA_BEGINS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 Cell = str | int | Decimal
 
@@ -149,7 +147,7 @@ def _write_csv(connection: sqlite3.Connection, path: Path) -> None:
 
 def _defused(cell: Cell) -> Cell:
     """A text that no spreadsheet computes."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_BEGINS) else cell
+    return defused(cell) if isinstance(cell, str) else cell
 
 
 # -- XLSX ---------------------------------------------------------------------------------------------------
