@@ -231,7 +231,7 @@ HUKOU, CMCC = '"secrets/hukou"\n', '"secrets/cmcc"\n'  # the last lines of [[acc
 WRONG: list[tuple[str, str, str]] = [
     # the file as a whole
     (SHORTEST, "", f"gateway.name: missing: allowed is {NAME}"),
-    (SHORTEST, "x = 1", "x: unknown table: allowed are gateway, listener, http, evidence, limits, numbers, lanes, outcomes, replies, account, carrier, route"),
+    (SHORTEST, "x = 1", "x: unknown table: allowed are gateway, listener, http, evidence, limits, numbers, lanes, outcomes, replies, settlement, account, carrier, route"),
     ("[gateway]", "[gateway", "not TOML: Expected ']' at the end of a table declaration (at line 1, column 9)"),
     (GATEWAY, "gateway = 1\n", "gateway: allowed is a table of keys and values"),
     ("[[account]]", "[account]", "account: allowed are tables that begin with [[account]]"),
