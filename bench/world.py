@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from bench.load_ledger import LoadLedgerFile, LoadReport
 from bench.load_options import LoadOptions
 from bench.messages import NETWORKS
 from gateway.control_client import ControlError, request
+from gateway.ledger_daemon import NICE
 from gateway.trial import (
     CARRIER_SYSTEM_ID,
     HOST,
@@ -203,6 +205,16 @@ class World:
     def end_ledger(self) -> None:
         """Ask it to end, once it has signed what there is."""
         self.ledger.end()
+
+    def start_counting(self) -> None:
+        """Start what needs a core and nothing else, where and as the ledger would be."""
+        code = f"import os\nos.nice({NICE})\nwhile True: pass"
+        log = self.directory / "counting.log"
+        self.counting = Child("counting", [sys.executable, "-c", code], log, cores=self._other_cores)
+        self._stack.callback(self.counting.kill)
+
+    def end_counting(self) -> None:
+        self.counting.kill()
 
     def signed_records(self) -> int:
         """How many records the newest checkpoint speaks of."""

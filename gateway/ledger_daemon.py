@@ -33,6 +33,11 @@ logger = structlog.get_logger()
 # A checkpoint is signed every second in which records came.
 STEP_S: Final = 1.0
 
+# While messages come, the tables get so much of each second: the disk, the memory and its caches are shared
+# even where the cores are not. It is enough for 3,000 messages a second, each of which takes 65 to 120 µs; a
+# burst is caught up with when it is over.
+TABLES_S: Final = 0.4
+
 # How long a database that cannot be used is left alone: somebody has to make room, or make it anew.
 DATABASE_RETRY_S: Final = 60.0
 
@@ -115,9 +120,15 @@ def _follow(notary: Notary, bookkeeper: Bookkeeper) -> None:
     logger.info("ledger", version=__version__, signed=signed, behind=notary.behind)
     stopped = False
     while not stopped:
-        notary.step(time.time_ns() // 1000)
-        caught_up = bookkeeper.work(STEP_S) and notary.behind < STEP_RECORDS
-        stopped = _told_to_stop(STEP_S if caught_up else 0.0)
+        busy = notary.step(time.time_ns() // 1000)
+        caught_up = bookkeeper.work(TABLES_S if busy else STEP_S)
+        if notary.behind >= STEP_RECORDS:
+            rest_s = 0.0
+        elif caught_up:
+            rest_s = STEP_S
+        else:
+            rest_s = STEP_S - TABLES_S if busy else 0.0
+        stopped = _told_to_stop(rest_s)
     notary.step(time.time_ns() // 1000)  # what came since the last look
     logger.info("ledger stopped", signed=notary.size)
 
