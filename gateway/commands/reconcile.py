@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.commands.options import ConfigOption, JsonOption
+from gateway.commands.options import ConfigOption, JsonOption, MonthsOption
 from gateway.commands.result import show
 from gateway.config import Tables, master_key_file, read
 from gateway.config_table import is_credential
@@ -21,49 +21,46 @@ if TYPE_CHECKING:
 _TOLERANCE_MAX: Final = 1_440  # minutes; above a day a number alone tells nothing
 
 
+CarrierOption = Annotated[
+    str, typer.Option("--carrier", metavar="NAME", help="A carrier account, or a network: all of its.")
+]
+BillOption = Annotated[
+    Path, typer.Option("--bill", metavar="FILE", exists=True, dir_okay=False, help="The bill: CSV or XLSX.")
+]
+OutputOption = Annotated[
+    Path, typer.Option("-o", "--output", metavar="DIR", help="For the dispute file; made, or empty.")
+]
+ColumnsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--columns",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="The layouts of bills, as TOML; without it the examples that ship.",
+    ),
+]
+ToleranceOption = Annotated[
+    int,
+    typer.Option(
+        "--tolerance-minutes",
+        min=1,
+        max=_TOLERANCE_MAX,
+        help="How far apart the times of a number may be.",
+    ),
+]
+RevealOption = Annotated[bool, typer.Option("--reveal", help="Write whole numbers into the dispute file.")]
+
+
 def reconcile(
     config: ConfigOption,
-    carrier: Annotated[
-        str, typer.Option("--carrier", metavar="NAME", help="A carrier account, or a network: all of its.")
-    ],
-    period: Annotated[
-        str,
-        typer.Option(
-            "--period",
-            metavar="PERIOD",
-            help="6 (the sixth period), 2026-06 (that month alone), or 2026-06..2026-08.",
-        ),
-    ],
-    bill: Annotated[
-        Path,
-        typer.Option("--bill", metavar="FILE", exists=True, dir_okay=False, help="The bill: CSV or XLSX."),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="DIR", help="For the dispute file; made, or empty."),
-    ],
-    columns: Annotated[
-        Path | None,
-        typer.Option(
-            "--columns",
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="The layouts of bills, as TOML; without it the examples that ship.",
-        ),
-    ] = None,
-    tolerance_minutes: Annotated[
-        int,
-        typer.Option(
-            "--tolerance-minutes",
-            min=1,
-            max=_TOLERANCE_MAX,
-            help="How far apart the times of a number may be.",
-        ),
-    ] = 10,
-    reveal: Annotated[
-        bool, typer.Option("--reveal", help="Write whole numbers into the dispute file.")
-    ] = False,
+    carrier: CarrierOption,
+    period: MonthsOption,
+    bill: BillOption,
+    output: OutputOption,
+    columns: ColumnsOption = None,
+    tolerance_minutes: ToleranceOption = 10,
+    reveal: RevealOption = False,
     json: JsonOption = False,
 ) -> None:
     """Compares a carrier's bill with the evidence: what is missing on either side, what differs, the money

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from gateway.commands.options import ConfigOption, JsonOption
+from gateway.commands.options import ConfigOption, JsonOption, MonthsOption
 from gateway.commands.result import show as show_result
 from gateway.commands.statement import yuan
 from gateway.config import read
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Service level and the yearly assessment.")
 
-MonthsOption = Annotated[
-    str,
-    typer.Option(
-        "--period", metavar="PERIOD", help="6 (the sixth period), 2026-06 (that month), or 2026-06..2026-08."
-    ),
-]
 OutputOption = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="DIR", help="Write report.json and report.pdf there as well."),

@@ -43,6 +43,27 @@ StatementArgument = Annotated[
         metavar="DIR", exists=True, file_okay=False, help="A version, such as …/2026-06..2026-11/v1."
     ),
 ]
+ContractOption = Annotated[
+    Path | None,
+    typer.Option("--contract", metavar="FILE", help="The contract; without it the version's copy."),
+]
+CodesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--codes", metavar="FILE", help="The operator's status codes; without it the version's copy."
+    ),
+]
+ScratchOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--scratch",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Where the tables are made and removed again, some GB for ten million messages (default:"
+        " TMPDIR).",
+    ),
+]
 
 
 @app.command()
@@ -145,27 +166,9 @@ def verify(
     evidence: Annotated[Path | None, typer.Option("--evidence", metavar="DIR", help="Segments.")] = None,
     proofs: Annotated[Path | None, typer.Option("--proofs", metavar="DIR", help="Checkpoints.")] = None,
     key: KeyOption = "",
-    contract: Annotated[
-        Path | None,
-        typer.Option("--contract", metavar="FILE", help="The contract; without it the version's copy."),
-    ] = None,
-    codes: Annotated[
-        Path | None,
-        typer.Option(
-            "--codes", metavar="FILE", help="The operator's status codes; without it the version's copy."
-        ),
-    ] = None,
-    scratch: Annotated[
-        Path | None,
-        typer.Option(
-            "--scratch",
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-            help="Where the tables are made and removed again, some GB for ten million messages (default:"
-            " TMPDIR).",
-        ),
-    ] = None,
+    contract: ContractOption = None,
+    codes: CodesOption = None,
+    scratch: ScratchOption = None,
     json: JsonOption = False,
 ) -> None:
     """Checks the evidence, makes the statement again from its raw records, and compares; exits 1 where they
