@@ -24,7 +24,8 @@ from gateway.config_table import is_credential
 from gateway.control_client import ControlError, request
 from gateway.number_plan import mask, normalise
 from storage.errors import KeyFileError
-from storage.ledger.search import Found, State, Wanted
+from storage.ledger.search import Found, Wanted
+from storage.ledger.standing import Standing
 
 if TYPE_CHECKING:
     from gateway.recorded_actions import Action
@@ -54,7 +55,7 @@ UntilOption = Annotated[
     typer.Option("--until", metavar="TIME", help="Accepted before that time, or to the end of that day."),
 ]
 StateOption = Annotated[
-    State | None, typer.Option("--state", help="What became of it, by all that is known.")
+    Standing | None, typer.Option("--state", help="What became of it, by all that is known.")
 ]
 
 # What an export holds at most: the parts of half an hour at full load, some 300 MB.
@@ -172,7 +173,7 @@ def _criteria(
     carrier: str | None,
     since: str | None,
     until: str | None,
-    state: State | None,
+    state: Standing | None,
 ) -> Criteria:
     """Raises BadParameter, NoSuchRecord for an id that is none of this gateway, KeyFileError."""
     subscriber = b"" if number is None else _subscriber(number)

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from storage.ledger.schema import month_statements, table
+from storage.ledger.standing import EndKind, standing_at_end
 from storage.records import (
     Accepted,
     AnyRecord,
@@ -143,7 +144,7 @@ _WIDTHS: Final = {
     "configured": 5,
     "start": 3,
     "noted": 10,
-    "outcome": 8,
+    "outcome": 9,
     "owner": 6,
 }
 
@@ -164,7 +165,7 @@ class Projection:
         self._firsts = [month.first_index for month in self.months]
         self._new_months: list[Month] = []
         self._outcomes: dict[tuple[object, ...], int] = {
-            row[1:]: row[0] for row in connection.execute("SELECT * FROM outcome")
+            row[1:-1]: row[0] for row in connection.execute("SELECT * FROM outcome")
         }
         self._owners = [Owner(*row[1:]) for row in connection.execute("SELECT * FROM owner ORDER BY id")]
         self._owner_ids = {owner: place for place, owner in enumerate(self._owners, 1)}
@@ -290,12 +291,14 @@ class Projection:
             attempts = self._attempts[number] = [AttemptRow(*row) for row in rows]
         return attempts
 
-    def _outcome_id(self, *codes: object) -> int:
-        """kind, state, status, stat, err, source, reason"""
+    def _outcome_id(
+        self, kind: EndKind, state: int, status: int, stat: bytes, err: bytes, source: str, reason: str
+    ) -> int:
+        codes = (kind, state, status, stat, err, source, reason)
         known = self._outcomes.get(codes)
         if known is None:
             known = self._outcomes[codes] = len(self._outcomes) + 1
-            self._rows["outcome", ""].append((known, *codes))
+            self._rows["outcome", ""].append((known, *codes, standing_at_end(kind, state, source)))
         return known
 
     def _owner_id(self, owner: Owner) -> int:
@@ -407,7 +410,7 @@ class Projection:
             attempt.answered, attempt.answered_us = index, record.time_us
             attempt.status = record.command_status
         if record.final:
-            self._end(part, index, record.time_us, "refused", 0, record.command_status, b"", b"", "", "")
+            self._end(part, index, record.time_us, "refused", status=record.command_status)
 
     def _uncertain(self, index: int, record: Uncertain) -> None:
         for number in record.numbers:
@@ -466,18 +469,40 @@ class Projection:
     def _end_by_receipt(self, part: PartRow, index: int, time_us: int, receipt: ReceiptRow) -> None:
         if not part.ended:
             self._belongs_to(part, receipt.carrier)
-        self._end(part, index, time_us, "receipt", receipt.state, 0, receipt.stat, receipt.err, "", "")
+        self._end(part, index, time_us, "receipt", state=receipt.state, stat=receipt.stat, err=receipt.err)
 
     def _outcome(self, index: int, record: Outcome) -> None:
         part = self._part(record.number)
         if part is not None:
-            codes = (record.message_state, 0, b"", record.err, record.source, record.reason)
-            self._end(part, index, record.time_us, "outcome", *codes)
+            self._end(
+                part,
+                index,
+                record.time_us,
+                "outcome",
+                state=record.message_state,
+                err=record.err,
+                source=record.source,
+                reason=record.reason,
+            )
 
-    def _end(self, part: PartRow, index: int, time_us: int, *codes: object) -> None:
+    def _end(
+        self,
+        part: PartRow,
+        index: int,
+        time_us: int,
+        kind: EndKind,
+        *,
+        state: int = 0,
+        status: int = 0,
+        stat: bytes = b"",
+        err: bytes = b"",
+        source: str = "",
+        reason: str = "",
+    ) -> None:
         if part.ended:
             return  # the evidence contradicts itself, which `evidence verify` names; the first word counts
-        part.ended, part.ended_us, part.outcome = index, time_us, self._outcome_id(*codes)
+        part.ended, part.ended_us = index, time_us
+        part.outcome = self._outcome_id(kind, state, status, stat, err, source, reason)
         self._changed.add(part.number)
 
     def _replaced(self, index: int, record: Replaced) -> None:

@@ -38,7 +38,8 @@ _GLOBAL: Final = (
         oldest_us INTEGER NOT NULL,
         newest_us INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID""",
-    # kind: "receipt", "refused" or "outcome", by the record that ended a part
+    # kind: "receipt", "refused" or "outcome", by the record that ended a part; standing: what that comes to
+    # (storage/ledger/standing.py)
     """CREATE TABLE outcome (
         id INTEGER PRIMARY KEY,
         kind TEXT NOT NULL,
@@ -47,7 +48,8 @@ _GLOBAL: Final = (
         stat BLOB NOT NULL,
         err BLOB NOT NULL,
         source TEXT NOT NULL,
-        reason TEXT NOT NULL
+        reason TEXT NOT NULL,
+        standing TEXT NOT NULL
     ) STRICT""",
     # Whose a part is: carrier is the account that ended it, else the last it went to; prefix is the network
     # that its number was allotted to.
@@ -224,7 +226,7 @@ MONTHLY_NAMES: Final = tuple(name for name, _, _ in _MONTHLY)
 KIND: Final = Kind(
     "ledger",
     0x4A584C47,  # "JXLG"
-    1,
+    2,
     _GLOBAL,
     "make it again by `jingxin ledger rebuild`",
 )

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal, get_args
+from typing import Final
 
 import msgspec
 
 from storage.ledger.projection import Projection
 from storage.ledger.schema import KIND, table
+from storage.ledger.standing import Standing, open_standing
 from storage.records import AnyRecord
 from storage.seal import day_of
 
-State = Literal["delivered", "failed", "unknown", "uncertain", "waiting", "cancelled"]
-STATES: Final = get_args(State)
-
-# What became of a part, as statements have it (docs/statement-format.md), by all that is known today.
-_STATE: Final = """CASE
-    WHEN outcome.kind = 'refused' THEN 'failed'
-    WHEN outcome.state = 2 THEN 'delivered'
-    WHEN outcome.state = 7 THEN 'unknown'
-    WHEN outcome.kind = 'outcome' AND outcome.state = 4 AND outcome.source = 'application' THEN 'cancelled'
-    WHEN outcome.id IS NOT NULL THEN 'failed'
-    WHEN part.sent != 0 THEN 'unknown'
-    WHEN EXISTS (
-        SELECT 1 FROM {attempt} AS attempt
-        WHERE attempt.number = part.number AND withdrawn = 0 AND answered = 0
-    ) THEN 'uncertain'
-    ELSE 'waiting' END"""
-
+# An attempt of a part that nobody answered or withdrew, by all that is known today.
+_IN_DOUBT: Final = """EXISTS (
+    SELECT 1 FROM {attempt} AS attempt
+    WHERE attempt.number = part.number AND withdrawn = 0 AND answered = 0)"""
 
 # The parts of a message are accepted in one turn, at most 255 for each of 255 destinations; refusals may
 # stand between them.
@@ -44,7 +32,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     number_hash: bytes = b""
     account: str = ""
     carrier: str = ""
-    state: State | None = None
+    state: Standing | None = None
     since_us: int = 0
     until_us: int = 0  # 0: no end
 
@@ -92,7 +80,8 @@ def search(connection: sqlite3.Connection, wanted: Wanted, limit: int) -> Iterat
 
 
 def _in_month(connection: sqlite3.Connection, wanted: Wanted, month: str, limit: int) -> Iterator[Found]:
-    state = _STATE.format(attempt=table("attempt", month))
+    in_doubt = _IN_DOUBT.format(attempt=table("attempt", month))
+    state = f"coalesce(outcome.standing, {open_standing(sent='part.sent != 0', in_doubt=in_doubt)})"
     message = wanted.message
     conditions: list[str] = []
     values: list[object] = []

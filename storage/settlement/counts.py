@@ -5,7 +5,7 @@ of a message is judged by a *cut*: only records up to an index count, and only w
 So the figures do not change any more once the evidence has gone past the cut, and everybody who has the
 records up to that index counts the same.
 
-Every unit ends in exactly one of these:
+Every unit ends in exactly one standing (storage/ledger/standing.py):
 
     delivered   a receipt says so
     failed      refused for good, reported as failed, or its validity ended; by cause
@@ -27,6 +27,7 @@ from typing import Any, Final, Literal, NamedTuple
 from storage.ledger.detach import detached_months
 from storage.ledger.projection import Owner
 from storage.ledger.schema import table
+from storage.ledger.standing import Standing, open_standing
 from storage.settlement.calendar import AHEAD_OF_UTC_US, DAY_US, Month
 from storage.settlement.errors import SettlementError
 from storage.settlement.terms import Unit
@@ -34,13 +35,15 @@ from storage.settlement.terms import Unit
 Direction = Literal["mt", "mo"]
 CarrierBasis = Literal["reported", "prefix"]
 
-# SMPP 3.4 §5.2.28
-_DELIVERED: Final = 2
-_DELETED: Final = 4
-_UNKNOWN: Final = 7
-
-# The state of a text from those of its parts: the first of these that one of them is in.
-_STANDING: Final = ("failed", "uncertain", "unknown", "waiting", "cancelled", "delivered")
+# The standing of a text from those of its parts: the first of these that one of them has.
+_WORST_FIRST: Final[tuple[Standing, ...]] = (
+    "failed",
+    "uncertain",
+    "unknown",
+    "waiting",
+    "cancelled",
+    "delivered",
+)
 
 _LAST_INDEX: Final = (1 << 63) - 1  # of SQLite's integers
 
@@ -113,17 +116,36 @@ class Count:
         self.cancelled = 0
         self.duplicates = 0  # receipts of parts that had ended; of replies, parts that came again
 
-    def add(self, state: str, cause: str, sent: bool, units: int) -> None:
+    def add(self, standing: Standing, cause: str, sent: bool, units: int) -> None:
         self.accepted += units
         if sent:
             self.sent += units
-        if state == "failed":
+        if standing == "failed":
             self.failed[cause] += units
         else:
-            setattr(self, state, getattr(self, state) + units)
+            setattr(self, standing, getattr(self, standing) + units)
 
 
 Counts = dict[Line, Count]
+
+
+class _Span(NamedTuple):
+    """What of the ledger is counted, by the names that the queries give it: accepted from start_us to before
+    end_us, as known at the cut."""
+
+    start_us: int
+    end_us: int
+    last: int
+    before_us: int
+
+
+_ACCEPTED: Final = "accepted_us >= :start_us AND accepted_us < :end_us AND number <= :last"
+_CAME: Final = "time_us >= :start_us AND time_us < :end_us AND idx <= :last"
+
+
+def _known(record: str) -> str:
+    """Whether the cut knows a record, by the columns of its index and time."""
+    return f"{record} != 0 AND {record} <= :last AND {record}_us < :before_us"
 
 
 class _Part(NamedTuple):
@@ -134,7 +156,7 @@ class _Part(NamedTuple):
     accepted_us: int
     owner: Owner
     units: int
-    state: str
+    standing: Standing
     cause: str
     sent: bool
 
@@ -151,7 +173,9 @@ def count(
     """What was accepted, refused and received from start_us (inclusive) to end_us (exclusive), by line.
     Raises SettlementError where the ledger does not hold all of it.
 
-    Memory: some KB a line; 10 million messages take half a minute, those without an outcome longer.
+    Memory: some KB a line; 10 million messages take half a minute. What has to be judged part by part takes
+    ten times as long: replaced texts, those that were tried again and have no outcome yet, and with the unit
+    "message" those that the gateway cut.
     """
     check_all_there(connection, start_us)
     return _Counting(connection, cut, unit, basis, cause_of).run(start_us, end_us)
@@ -181,7 +205,9 @@ class _Counting:
         self._unit = unit
         self._by_prefix = basis == "prefix"
         self._cause_of = cause_of
-        self._endings = {row[0]: Ending(*row[1:]) for row in connection.execute("SELECT * FROM outcome")}
+        self._endings: dict[int, tuple[Ending, Standing]] = {
+            row[0]: (Ending(*row[1:-1]), row[-1]) for row in connection.execute("SELECT * FROM outcome")
+        }
         self._owners = {row[0]: Owner(*row[1:]) for row in connection.execute("SELECT * FROM owner")}
         self._networks = dict(
             connection.execute(
@@ -199,10 +225,11 @@ class _Counting:
             if first_index > self._cut.last:
                 break
             for month, begin_us, stop_us in _pieces(start_us, end_us):
-                span = (begin_us, stop_us, self._cut.last)
+                span = _Span(begin_us, stop_us, *self._cut)
                 if oldest_us < stop_us and newest_us >= begin_us:
                     self._add_ended(name, month, span)
-                    self._add_parts(name, month, span)
+                    self._add_open(name, month, span)
+                    self._add_single(name, month, span)
                 self._add_denials(name, month, span)
                 self._add_replies(name, month, span)
         names = [name for name, *_ in months]
@@ -212,62 +239,81 @@ class _Counting:
 
     # -- messages -------------------------------------------------------------------------------------------
 
-    # What is counted in groups: a part whose end the cut knows, of the units it was accepted with, and which
-    # is a message by itself where messages are counted.
-    def _plain(self) -> tuple[str, tuple[int, int]]:
-        condition = "ended != 0 AND ended <= ? AND ended_us < ? AND replaced = 0"
-        if self._unit == "message":
-            condition += " AND cut_into = 1"
-        return condition, self._cut
+    @property
+    def _grouped(self) -> str:
+        """Which parts can be counted in groups: of the units they were accepted with, and each a message by
+        itself where messages are counted."""
+        return "replaced = 0" if self._unit == "part" else "replaced = 0 AND cut_into = 1"
 
-    def _add_ended(self, name: str, month: str, span: tuple[int, int, int]) -> None:
-        condition, bounds = self._plain()
-        units = "sum(units)" if self._unit == "part" else "count(*)"
+    @property
+    def _units(self) -> str:
+        return "sum(units)" if self._unit == "part" else "count(*)"
+
+    def _add_ended(self, name: str, month: str, span: _Span) -> None:
         # One number to group by: with several columns it takes three times as long.
         rows = self._connection.execute(
-            f"""SELECT (owner << 32) + (outcome << 1) + (sent != 0 AND sent <= ? AND sent_us < ?) AS fate,
-                {units}
-            FROM {table("part", name)}
-            WHERE accepted_us >= ? AND accepted_us < ? AND number <= ? AND {condition}
+            f"""SELECT (owner << 32) + (outcome << 1) + ({_known("sent")}) AS fate, {self._units}
+            FROM {table("part", name)} AS part
+            WHERE {_ACCEPTED} AND {self._grouped} AND {_known("ended")}
             GROUP BY fate""",
-            (*self._cut, *span, *bounds),
+            span._asdict(),
         )
-        for fate, total in rows:
+        for fate, units in rows:
             owner = self._owners[fate >> 32]
-            state, cause = self._judge(owner.carrier, owner.network, fate >> 1 & 0x7FFFFFFF)
-            self._counts[self._line(month, owner)].add(state, cause, bool(fate & 1), total)
+            standing, cause = self._judge(owner, fate >> 1 & 0x7FFFFFFF)
+            self._counts[self._line(month, owner)].add(standing, cause, bool(fate & 1), units)
+
+    def _add_open(self, name: str, month: str, span: _Span) -> None:
+        """Those that were tried once, or not at all, and have not ended."""
+        tried = f"({_known('dispatched')} AND NOT ({_known('withdrawn')}))"
+        standing = open_standing(sent=_known("sent"), in_doubt=f"{tried} AND NOT ({_known('answered')})")
+        rows = self._connection.execute(
+            f"""SELECT owner, CASE WHEN {tried} THEN attempt.carrier ELSE routed END, {standing},
+                {_known("sent")}, {self._units}
+            FROM {table("part", name)} AS part LEFT JOIN {table("attempt", name)} AS attempt USING (number)
+            WHERE {_ACCEPTED} AND {self._grouped} AND attempts <= 1 AND NOT ({_known("ended")})
+            GROUP BY 1, 2, 3, 4""",
+            span._asdict(),
+        )
+        for owner_id, carrier, standing, sent, units in rows:
+            owner = self._open_owner(owner_id, carrier)
+            self._counts[self._line(month, owner)].add(standing, "", bool(sent), units)
+
+    def _add_single(self, name: str, month: str, span: _Span) -> None:
+        """Those that are judged one by one."""
+        rows = self._connection.execute(
+            f"""SELECT number, first, accepted_us, owner, units, replaced, routed,
+                sent, sent_us, ended, ended_us, outcome,
+                dispatched, dispatched_us, attempt.carrier, answered, answered_us, withdrawn, withdrawn_us
+            FROM {table("part", name)} AS part LEFT JOIN {table("attempt", name)} AS attempt USING (number)
+            WHERE {_ACCEPTED} AND NOT ({self._grouped} AND (attempts <= 1 OR ({_known("ended")})))
+            ORDER BY number, dispatched""",
+            span._asdict(),
+        )
+        parts = (self._as_of(list(group)) for _, group in groupby(rows, itemgetter(0)))
+        for part in _messages(parts) if self._unit == "message" else parts:
+            self._counts[self._line(month, part.owner)].add(part.standing, part.cause, part.sent, part.units)
 
     def _line(self, month: str, owner: Owner) -> Line:
         network = owner.prefix if self._by_prefix else owner.network
         return Line(month, "mt", network, owner.account, owner.category)
 
-    def _add_parts(self, name: str, month: str, span: tuple[int, int, int]) -> None:
-        """Those that are judged one by one."""
-        parts = self._single(name, span)
-        if self._unit == "message":
-            parts = _messages(parts)
-        for part in parts:
-            self._counts[self._line(month, part.owner)].add(part.state, part.cause, part.sent, part.units)
-
-    def _single(self, name: str, span: tuple[int, int, int]) -> Iterator[_Part]:
-        condition, bounds = self._plain()
-        where = f"accepted_us >= ? AND accepted_us < ? AND number <= ? AND NOT ({condition})"
-        rows = self._connection.execute(_tried_parts(name, where), (*span, *bounds))
-        for _, group in groupby(rows, itemgetter(0)):
-            yield self._as_of(list(group))
+    def _open_owner(self, owner_id: int, carrier: str) -> Owner:
+        """Whose a part is that has not ended, and is with this carrier account."""
+        return self._owners[owner_id]._replace(carrier=carrier, network=self._networks.get(carrier, ""))
 
     def _as_of(self, rows: list[tuple[Any, ...]]) -> _Part:
         """A part with a row for each of its attempts; without any, one row has None in their place."""
         number, first, accepted_us, owner_id, units, replaced, routed = rows[0][:7]
         sent, sent_us, ended, ended_us, outcome = rows[0][7:12]
-        owner = self._owners[owner_id]
         if replaced:
             units = self._units_of(number, units)
         if self._unit == "message":
             units = 1
         taken = self._knows(sent, sent_us)
         if self._knows(ended, ended_us):
-            state, cause = self._judge(owner.carrier, owner.network, outcome)
+            owner = self._owners[owner_id]
+            standing, cause = self._judge(owner, outcome)
         else:
             carrier, in_doubt = routed, False
             for row in rows:
@@ -278,9 +324,9 @@ class _Counting:
                     continue  # it certainly did not leave
                 carrier = carrier_tried
                 in_doubt = in_doubt or not self._knows(answered, answered_us)
-            owner = owner._replace(carrier=carrier, network=self._networks.get(carrier, ""))
-            state, cause = "unknown" if taken else "uncertain" if in_doubt else "waiting", ""
-        return _Part(number, first, accepted_us, owner, units, state, cause, taken)
+            owner = self._open_owner(owner_id, carrier)
+            standing, cause = "unknown" if taken else "uncertain" if in_doubt else "waiting", ""
+        return _Part(number, first, accepted_us, owner, units, standing, cause, taken)
 
     def _units_of(self, number: int, units: int) -> int:
         """Of a part whose text was replaced."""
@@ -296,17 +342,11 @@ class _Counting:
     def _knows(self, index: int, time_us: int) -> bool:
         return 0 < index <= self._cut.last and time_us < self._cut.before_us
 
-    def _judge(self, carrier: str, network: str, outcome: int) -> tuple[str, str]:
-        """State and cause of what has ended."""
-        ending = self._endings[outcome]
-        if ending.kind != "refused":
-            if ending.state == _DELIVERED:
-                return "delivered", ""
-            if ending.state == _UNKNOWN:
-                return "unknown", ""
-            if ending.kind == "outcome" and ending.state == _DELETED and ending.source == "application":
-                return "cancelled", ""
-        return "failed", self._cause_of(carrier, network, ending)
+    def _judge(self, owner: Owner, outcome: int) -> tuple[Standing, str]:
+        """Standing and cause of what has ended."""
+        ending, standing = self._endings[outcome]
+        cause = self._cause_of(owner.carrier, owner.network, ending) if standing == "failed" else ""
+        return standing, cause
 
     def _add_duplicates(self, name: str, months: Sequence[str], start_us: int, end_us: int) -> None:
         """Receipts that came after the end of their part, in the line of that part, which stands in the same
@@ -327,30 +367,28 @@ class _Counting:
 
     # -- what is no message ---------------------------------------------------------------------------------
 
-    def _add_denials(self, name: str, month: str, span: tuple[int, int, int]) -> None:
+    def _add_denials(self, name: str, month: str, span: _Span) -> None:
         rows = self._connection.execute(
             f"""SELECT account, category, sum(count) FROM {table("denial", name)}
-            WHERE time_us >= ? AND time_us < ? AND idx <= ? GROUP BY 1, 2""",
-            span,
+            WHERE {_CAME} GROUP BY 1, 2""",
+            span._asdict(),
         )
         for account, category, denied in rows:
             self._counts[Line(month, "mt", "", account, category)].denied += denied
 
-    def _add_replies(self, name: str, month: str, span: tuple[int, int, int]) -> None:
+    def _add_replies(self, name: str, month: str, span: _Span) -> None:
         """Each part that came is a unit, but for those that came again; or each text, as far as its parts
         are known to be one."""
-        known = "assembled != 0 AND assembled <= ?"
-        again = f"repeats = 1 AND {known}"
+        joined = "assembled != 0 AND assembled <= :last"
+        again = f"repeats = 1 AND {joined}"
         counted = f"NOT ({again})"
-        indexes = 1
         if self._unit == "message":
-            counted += f" AND (leads = 1 OR NOT ({known}))"
-            indexes = 2
-        for condition, marks in ((counted, indexes), (again, 1)):
+            counted += f" AND (leads = 1 OR NOT ({joined}))"
+        for condition in (counted, again):
             rows = self._connection.execute(
                 f"""SELECT account, category, network, count(*) FROM {table("reply", name)}
-                WHERE time_us >= ? AND time_us < ? AND idx <= ? AND {condition} GROUP BY 1, 2, 3""",
-                (*span, *([self._cut.last] * marks)),
+                WHERE {_CAME} AND {condition} GROUP BY 1, 2, 3""",
+                span._asdict(),
             )
             for account, category, network, units in rows:
                 count = self._counts[Line(month, "mo", network, account, category)]
@@ -360,20 +398,11 @@ class _Counting:
                     count.add("delivered", "", True, units)
 
 
-def _tried_parts(month: str, where: str) -> str:
-    """The query for parts with a row for each attempt."""
-    return f"""SELECT number, first, accepted_us, owner, units, replaced, routed,
-            sent, sent_us, ended, ended_us, outcome,
-            dispatched, dispatched_us, attempt.carrier, answered, answered_us, withdrawn, withdrawn_us
-        FROM {table("part", month)} AS part LEFT JOIN {table("attempt", month)} AS attempt USING (number)
-        WHERE {where} ORDER BY number, dispatched"""
-
-
 def _messages(parts: Iterable[_Part]) -> Iterator[_Part]:
     """The parts of each text that the gateway cut as one: delivered when all are, else as the part that
     stands worst."""
     for _, group in groupby(parts, lambda part: part.first):
-        worst = min(group, key=lambda part: _STANDING.index(part.state))
+        worst = min(group, key=lambda part: _WORST_FIRST.index(part.standing))
         yield worst
 
 

@@ -67,10 +67,7 @@ _OF_CARRIER: Final = "IN (SELECT name FROM account)"
 # As statements judge (docs/statement-format.md), by what this carrier and the gateway said.
 _STATE: Final = f"""CASE
     WHEN outcome.id IS NULL OR (outcome.kind != 'outcome' AND owner.carrier NOT {_OF_CARRIER}) THEN 'unknown'
-    WHEN outcome.kind != 'refused' AND outcome.state = 2 THEN 'delivered'
-    WHEN outcome.kind != 'refused' AND outcome.state = 7 THEN 'unknown'
-    WHEN outcome.kind = 'outcome' AND outcome.state = 4 AND outcome.source = 'application' THEN 'cancelled'
-    ELSE 'failed' END"""
+    ELSE outcome.standing END"""
 
 _FREE_OURS: Final = "NOT EXISTS (SELECT 1 FROM matched WHERE matched.ours = ours.id)"
 _FREE_ROW: Final = """NOT EXISTS (SELECT 1 FROM matched WHERE matched.place = billed.place)

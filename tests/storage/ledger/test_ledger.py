@@ -236,7 +236,7 @@ AGAIN = "make it again by `jingxin ledger rebuild`"
 REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (_scribble, f"file is not a database: {AGAIN}"),
     (lambda path: _pragma(path, "application_id = 1"), f"a database of another program: {AGAIN}"),
-    (lambda path: _pragma(path, "user_version = 9"), f"version 9 of the ledger, allowed is 1: {AGAIN}"),
+    (lambda path: _pragma(path, "user_version = 9"), f"version 9 of the ledger, allowed is 2: {AGAIN}"),
 ]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from storage.ledger.search import STATES, Found, Wanted, ledger_of_one, search
+from storage.ledger.search import Found, Wanted, ledger_of_one, search
+from storage.ledger.standing import STANDINGS
 from storage.settlement.counts import Cut, count
 from storage.show import show
 from tests.storage.settlement.chance import Chance
@@ -112,14 +113,14 @@ BECAME: list[tuple[str, Callable[[Story], int], tuple[bytes, bytes, int, str]]] 
 
 
 def test_every_state_is_found_by_its_name_and_by_no_other(story: Story) -> None:
-    expected: dict[str, list[int]] = {state: [] for state in STATES}
+    expected: dict[str, list[int]] = {state: [] for state in STANDINGS}
     codes = {}
     for state, tell, code in BECAME:
         number = tell(story)
         expected[state].insert(0, number)
         codes[number] = (state, *code)
     assert all(expected.values()), "each state has a row above"
-    assert {state: numbers(story, state=state) for state in STATES} == expected
+    assert {state: numbers(story, state=state) for state in STANDINGS} == expected
     assert {
         each.number: (each.state, each.stat, each.err, each.status, each.reason) for each in found(story)
     } == codes
@@ -293,7 +294,7 @@ def test_states_are_those_of_statements(seed: int, tmp_path: Path) -> None:
                     state
                     for line, counted in counts.items()
                     if line.direction == "mt"
-                    for state in STATES
+                    for state in STANDINGS
                     if getattr(counted, state)
                 }
                 assert states == at_once
