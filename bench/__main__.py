@@ -1,7 +1,8 @@
 """`python -m bench`: runs the standard scenarios and prints one line of JSON for each.
 
     python -m bench [--short] [SCENARIO...]     throughput saturation latency kill cut memory disk
-                                                throttle lanes dark long reload restart ledger settlement
+                                                throttle lanes dark long reload restart ledger verify
+                                                settlement
     python -m bench carrier JSON...             simulated carriers, each a CarrierOptions
     python -m bench load JSON                   the load generator, a LoadOptions
 
@@ -52,6 +53,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "reload": link_scenarios.reload,
     "restart": link_scenarios.restart,
     "ledger": ledger_scenarios.ledger,
+    "verify": ledger_scenarios.verification,
     "settlement": settlement_scenarios.settlement,
 }
 

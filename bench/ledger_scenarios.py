@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import median
-from time import monotonic, sleep
+from time import monotonic, process_time, sleep
 from typing import Final
 
 from bench.outcome import Bounds, Outcome, figures_of, outcome
@@ -18,6 +18,7 @@ from storage.verify_tree import Proofs
 
 # How much more CPU a message may cost the gateway while a ledger reads what it writes, on another core.
 CPU_SHARE_MAX: Final = 1.03
+VERIFIED_PER_S_MIN: Final = 500_000
 
 _CAUGHT_UP_S: Final = 30.0
 _LOOK_S: Final = 0.2
@@ -75,6 +76,43 @@ def ledger(*, short: bool) -> Outcome:
         **figures_of(report),
     }
     return outcome("ledger", short=short, bounds=bounds, figures=figures)
+
+
+def verification(*, short: bool) -> Outcome:
+    """The offline check of what a gateway wrote and a ledger signed: records for each second of one core."""
+    bounds = Bounds()
+    turns, count = (1, 2_000) if short else (5, 100_000)
+    with World() as world:
+        signing_key = world.directory / "secrets" / "signing"
+        make_signing_key(signing_key, "trial", LOG)
+        world.finish_load(world.start_load(count=2000), 60)
+        before_s = world.cpu_s
+        report = world.finish_load(world.start_load(count=count, first=2000, sessions=4, window=100), 120)
+        gateway_us = (world.cpu_s - before_s) / count * 1e6
+        world.gateway.end()
+        world.start_ledger()
+        _wait_until_signed(world)
+        world.end_ledger()
+        key = read_verifier_key(public_path(signing_key))
+        spent = []
+        for _ in range(turns):
+            before_s = process_time()
+            found = verify(world.state_dir / "evidence", proofs=Proofs(world.state_dir / "proofs", key))
+            spent.append((process_time() - before_s) / found.records)
+    bounds.complete(report, count)
+    bounds.equal("sound", found.sound, True)
+    bounds.equal("signed", 0 if found.proven is None else found.proven.size, found.records)
+    records_per_s = round(1 / median(spent))
+    if not short:
+        bounds.at_least("records_per_s", records_per_s, VERIFIED_PER_S_MIN)
+    figures = {
+        "records_per_s": records_per_s,
+        "turns_us": [round(each * 1e6, 2) for each in spent],
+        "gateway_cpu_us": round(gateway_us, 1),  # how fast the machine is
+        "records": found.records,
+        "octets": found.octets,
+    }
+    return outcome("verify", short=short, bounds=bounds, figures=figures)
 
 
 def _wait_until_signed(world: World) -> float:

@@ -3,14 +3,14 @@
 Intent before effect, one final outcome a part, references that lead somewhere, sealed content under opened
 keys. A contradiction is listed and the check goes on.
 
-Memory: one octet a record, and a little for each uncertain part and unmatched receipt; 10 million records
-take 10 MB.
+Memory: one octet a record, and a little for each unmatched receipt; 10 million records take 10 MB.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -55,8 +55,7 @@ _STATE_NAMES: Final = {
     8: "rejected",
 }
 
-# What is remembered of a record, one octet by index: its tag, or for an Accepted record the bits of its
-# history.
+# What is remembered of a record, one octet by index: of a part its history, of others what may refer to them.
 _ACCEPTED: Final = 0x80
 _DISPATCHED: Final = 0x01  # at least once
 _INTENT_OPEN: Final = 0x02  # and nothing is known of the last intent yet
@@ -65,6 +64,9 @@ _UNCERTAIN: Final = 0x08
 _FINAL: Final = 0x10
 _REPORTABLE: Final = 0x20  # of a receipt, match, reply, refusal or outcome
 _OPENS_ENTRY: Final = 0x40  # of a register
+
+_TRIED: Final = _ACCEPTED | _DISPATCHED
+_UNCERTAIN_MARKS: Final = bytes(int(state & _UNCERTAIN != 0) for state in range(256))  # for bytes.translate
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -132,13 +134,12 @@ class History:
     def __init__(self, report: VerifyReport) -> None:
         self.report = report
         self.opened: dict[bytes, tuple[int, KeyOpened]] = {}  # by key reference
+        self._references = {b""}  # with which content may begin; b"": there is none
         self._first = FIRST_INDEX
         self._states = bytearray()
         self._counts: Counter[type[Record]] = Counter()
-        self._outcomes: Counter[str] = Counter()
-        self._uncertain: set[int] = set()
         self._unmatched: dict[int, int] = {}  # index of a Receipt that matched nothing → its message_state
-        self._ended = 0
+        self._ended: Counter[int | None] = Counter()  # parts by message_state; None: refused
         self._steps: dict[type[Record], Callable[[int, object], None]] = {
             kind: getattr(self, f"_on_{kind.__name__.lower()}")
             for kind in (
@@ -171,21 +172,29 @@ class History:
         kinds = list(map(type, records))
         self._counts.update(kinds)
         self._states += bytes(len(records))
-        steps = self._steps
-        for position, kind in enumerate(kinds):
-            step = steps.get(kind)
+        for number, step, record in zip(count(index), map(self._steps.get, kinds), records, strict=False):
             if step is not None:
-                step(index + position, records[position])
+                step(number, record)
 
     def close(self) -> None:
         report = self.report
         report.counts = {kind.__name__: count for kind, count in sorted(self._counts.items(), key=_name_of)}
         report.accepted = self._counts[Accepted]
-        report.outcomes = dict(sorted(self._outcomes.items()))
-        report.open = report.accepted - self._ended
-        report.uncertain = sorted(self._uncertain)
+        report.outcomes = dict(sorted((_outcome_name(state), parts) for state, parts in self._ended.items()))
+        report.open = report.accepted - self._ended.total()
+        report.uncertain = self._uncertain()
         report.unmatched_receipts = len(self._unmatched)
         report.keys = len(self.opened)
+
+    def _uncertain(self) -> list[int]:
+        """The numbers of the parts that are uncertain, ascending."""
+        marks = self._states.translate(_UNCERTAIN_MARKS)
+        numbers = []
+        place = marks.find(1)
+        while place >= 0:
+            numbers.append(place + self._first)
+            place = marks.find(1, place + 1)
+        return numbers
 
     def fault(self, index: int, reason: str) -> None:
         self.report.fault_count += 1
@@ -216,26 +225,23 @@ class History:
         if state & _FINAL:
             self.fault(index, f"a second final outcome of {number}")
             return
-        self._set(number, (state | _FINAL) & ~(_UNCERTAIN | _INTENT_OPEN))
-        self._uncertain.discard(number)
-        self._ended += 1
-        if message_state is None:
-            self._outcomes["refused"] += 1
-        else:
-            self._outcomes[_STATE_NAMES.get(message_state, f"state {message_state}")] += 1
+        self._states[number - self._first] = (state | _FINAL) & ~(_UNCERTAIN | _INTENT_OPEN)
+        self._ended[message_state] += 1
 
     def _sealed(self, index: int, content: bytes) -> None:
-        # A log without any key was never sealed (tests); in one whose beginning is gone the key may be there.
-        if not content or not self.opened or self._first != FIRST_INDEX:
+        if content[:KEY_REFERENCE_OCTETS] in self._references:
             return
-        if content[:KEY_REFERENCE_OCTETS] not in self.opened:
+        # A log without any key was never sealed (tests); where its beginning is gone the key may be there.
+        if self.opened and self._first == FIRST_INDEX:
             self.fault(index, "content is sealed under a key that no record opened")
 
     def _on_keyopened(self, index: int, record: KeyOpened) -> None:
-        self.opened[record.key_id[:KEY_REFERENCE_OCTETS]] = (index, record)
+        reference = record.key_id[:KEY_REFERENCE_OCTETS]
+        self.opened[reference] = (index, record)
+        self._references.add(reference)
 
     def _on_accepted(self, index: int, record: Accepted) -> None:
-        self._set(index, _ACCEPTED)
+        self._states[index - self._first] = _ACCEPTED
         self.report.accepted_parts += record.parts
         self._sealed(index, record.content)
         if record.parts < 1:
@@ -260,8 +266,7 @@ class History:
                     self.fault(
                         index, f"{number} is dispatched again, though its last intent was not given up"
                     )
-                self._uncertain.discard(number)
-                self._set(number, (state | _DISPATCHED | _INTENT_OPEN) & ~_UNCERTAIN)
+                self._states[number - self._first] = (state | _DISPATCHED | _INTENT_OPEN) & ~_UNCERTAIN
 
     def _on_withdrawn(self, index: int, record: Withdrawn) -> None:
         for number in record.numbers:
@@ -269,14 +274,13 @@ class History:
             if state is not None:
                 if not state & (_INTENT_OPEN | _UNCERTAIN | _FINAL):
                     self.fault(index, f"{number} is withdrawn, though no intent was open")
-                self._uncertain.discard(number)
                 self._set(number, state & ~(_INTENT_OPEN | _UNCERTAIN))
 
     def _on_sent(self, index: int, record: Sent) -> None:
-        state = self._dispatched_part(index, record.number, "a positive response")
+        number = record.number
+        state = self._dispatched_part(index, number, "a positive response")
         if state is not None:
-            self._uncertain.discard(record.number)
-            self._set(record.number, (state | _SENT) & ~(_INTENT_OPEN | _UNCERTAIN))
+            self._states[number - self._first] = (state | _SENT) & ~(_INTENT_OPEN | _UNCERTAIN)
 
     def _on_refused(self, index: int, record: Refused) -> None:
         self._set(index, _REPORTABLE)
@@ -284,10 +288,7 @@ class History:
         if state is not None and not record.moot:
             state &= ~(_INTENT_OPEN | _UNCERTAIN)
             if record.in_doubt:
-                self._uncertain.add(record.number)
                 state |= _UNCERTAIN
-            else:
-                self._uncertain.discard(record.number)
             self._set(record.number, state)
             if record.final:
                 self._end(index, record.number, state, None)
@@ -299,11 +300,10 @@ class History:
                 continue
             if not state & _INTENT_OPEN:
                 self.fault(index, f"{number} is uncertain, though no intent was open")
-            self._uncertain.add(number)
             self._set(number, (state | _UNCERTAIN) & ~_INTENT_OPEN)
 
     def _on_receipt(self, index: int, record: Receipt) -> None:
-        self._set(index, _REPORTABLE)
+        self._states[index - self._first] = _REPORTABLE
         self._sealed(index, record.content)
         if record.number:
             state = self._dispatched_part(index, record.number, "a receipt")
@@ -366,16 +366,28 @@ class History:
             self.fault(index, f"{record.number} is replaced after its final outcome")
 
     def _on_reported(self, index: int, record: Reported) -> None:
-        if not FIRST_INDEX <= record.record < index:
-            self.fault(index, f"a report names {record.record}, which does not stand before it")
-        elif record.record >= self._first and self._state(record.record) & _REPORTABLE == 0:
-            self.fault(index, f"a report names {record.record}, which is nothing that is reported")
+        reported = record.record
+        if not FIRST_INDEX <= reported < index:
+            self.fault(index, f"a report names {reported}, which does not stand before it")
+        elif reported >= self._first and not self._states[reported - self._first] & _REPORTABLE:
+            self.fault(index, f"a report names {reported}, which is nothing that is reported")
 
     def _dispatched_part(self, index: int, number: int, what: str) -> int | None:
-        state = self._part(index, number, what)
-        if state is not None and not state & _DISPATCHED:
+        place = number - self._first
+        if 0 <= place < index - self._first:  # as it should be, without a further call
+            state = self._states[place]
+            if state & _TRIED == _TRIED:
+                return state
+        part = self._part(index, number, what)
+        if part is not None:
             self.fault(index, f"{what} names {number}, which was never dispatched")
-        return state
+        return part
+
+
+def _outcome_name(message_state: int | None) -> str:
+    if message_state is None:
+        return "refused"
+    return _STATE_NAMES.get(message_state, f"state {message_state}")
 
 
 def _name_of(item: tuple[type[Record], int]) -> str:

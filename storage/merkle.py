@@ -17,6 +17,10 @@ from storage.errors import EvidenceError
 HASH_OCTETS: Final = 32
 EMPTY_ROOT: Final = sha256(b"").digest()
 
+# What the hashes of leaves and of nodes begin with.
+_LEAF: Final = sha256(b"\0")
+_NODE: Final = sha256(b"\1")
+
 # The hash of the complete subtree of this height at this place.
 Subtree = Callable[[int, int], bytes]
 
@@ -31,8 +35,14 @@ def leaf_hash(record: bytes) -> bytes:
 
 
 def leaf_hashes(records: Sequence[bytes]) -> list[bytes]:
-    """As leaf_hash of each, without a call for each."""
-    return [sha256(b"\0" + record).digest() for record in records]
+    """As leaf_hash of each, for less: a copy costs less than a new hash."""
+    copy = _LEAF.copy
+    hashes = []
+    for record in records:
+        leaf = copy()
+        leaf.update(record)
+        hashes.append(leaf.digest())
+    return hashes
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -48,19 +58,20 @@ def root_of(hashes: Sequence[bytes]) -> bytes:
     """
     if not hashes:
         return EMPTY_ROOT
+    copy = _NODE.copy
     level = list(hashes)
     while len(level) > 1:
         # Written out: the calls of node_hash would cost half as much again.
-        above = [sha256(b"\1" + left + right).digest() for left, right in _pairs(level)]
+        above = []
+        each = iter(level)
+        for left, right in zip(each, each, strict=False):  # an odd last one is left out
+            node = copy()
+            node.update(left + right)
+            above.append(node.digest())
         if len(level) % 2:
             above.append(level[-1])
         level = above
     return level[0]
-
-
-def _pairs(level: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    each = iter(level)
-    return zip(each, each, strict=False)  # an odd last one is left out
 
 
 def tree_root(size: int, subtree: Subtree) -> bytes:

@@ -173,10 +173,12 @@ class Frame(msgspec.Struct, gc=False):
         data = self.data
         unpack = LENGTH.unpack_from
         position, stop = self.body, self.stop
+        last = stop - LENGTH.size
         records = []
-        while position + 4 <= stop:
+        while position <= last:
             begin = position + 4
-            position = begin + unpack(data, position)[0]
+            (octets,) = unpack(data, position)
+            position = begin + octets
             records.append(data[begin:position])
         if position != stop or len(records) != self.count:
             raise ValueError(f"{len(records)} records where the frame says {self.count}")

@@ -26,9 +26,9 @@ from storage.merkle import EMPTY_ROOT, HASH_OCTETS, node_hash, root_of
 HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT
 
-# A tree of 2**64 leaves has so many levels of tiles, and no tile of it a longer path.
+# A tree of 2**64 leaves has so many levels of tiles, and no tile of it a longer name.
 _LEVELS_MAX: Final = 8
-_PATH_LENGTH_MAX: Final = 64
+_NAME_LENGTH_MAX: Final = 64
 
 # Tiles kept by one reader, 8 KiB each: a proof reads one of each level, and neighbours share most of them.
 _KEPT_MAX: Final = 256
@@ -38,42 +38,43 @@ class TileMissing(EvidenceError):
     """A tile that a tree of this size needs is not there, or is too short."""
 
 
-def tile_path(directory: Path, level: int, place: int, width: int = WIDTH) -> Path:
-    """Where the tile at this place of its level stands; `width`: hashes in it, WIDTH when it is full."""
-    digits = f"{place:03d}"
-    digits = digits.zfill(-(-len(digits) // 3) * 3)
-    groups = [digits[start : start + 3] for start in range(0, len(digits), 3)]
-    path = directory / str(level) / "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
-    return path if width == WIDTH else partial_tiles(path) / str(width)
+def tile_name(level: int, place: int, width: int = WIDTH) -> str:
+    """The path, below the directory of tiles, of the tile at this place of its level; `width`: hashes in it,
+    WIDTH when it is full."""
+    groups = f"{place % 1000:03d}"
+    while place := place // 1000:
+        groups = f"x{place % 1000:03d}/{groups}"
+    return f"{level}/{groups}" if width == WIDTH else f"{level}/{groups}.p/{width}"
 
 
-def place_of(path: Path) -> tuple[int, int, int] | None:
-    """(level, place, width) of the tile at a path below the directory of tiles; None if it is no tile's."""
-    if len(str(path)) > _PATH_LENGTH_MAX:
+def place_of(name: str) -> tuple[int, int, int] | None:
+    """(level, place, width) of the tile of this name; None if it is no tile's."""
+    if len(name) > _NAME_LENGTH_MAX:
         return None
-    level, *groups = path.parts
-    width = str(WIDTH)
-    if len(groups) > 1 and groups[-2].endswith(".p"):
-        width = groups.pop()
-        groups[-1] = groups[-1].removesuffix(".p")
-    digits = "".join(group.removeprefix("x") for group in groups)
-    numbers = (level, digits, width)
+    full, _, width = name.partition(".p/")
+    level, _, groups = full.partition("/")
+    numbers = (level, groups.replace("/", "").replace("x", ""), width or str(WIDTH))
     if not all(each.isascii() and each.isdigit() for each in numbers):
         return None
-    found = int(level), int(digits), int(width)
-    whole = found[0] < _LEVELS_MAX and 0 < found[2] <= WIDTH and tile_path(Path(), *found) == path
+    found = int(numbers[0]), int(numbers[1]), int(numbers[2])
+    whole = found[0] < _LEVELS_MAX and 0 < found[2] <= WIDTH and tile_name(*found) == name
     return found if whole else None
 
 
-def partial_tiles(path: Path) -> Path:
-    """The directory of what was written of a tile before it was full; `path`: of the full one."""
-    return path.with_name(f"{path.name}.p")
+def tile_path(directory: Path, level: int, place: int, width: int = WIDTH) -> Path:
+    """Where the tile stands; `directory`: that of the tiles."""
+    return directory / tile_name(level, place, width)
 
 
-def partial_widths(path: Path) -> list[int]:
-    """The widths in which a tile was written before it was full; `path`: of the full one."""
+def partial_tiles(full: str | Path) -> str:
+    """The directory of what was written of a tile before it was full."""
+    return f"{full}.p"
+
+
+def partial_widths(full: str | Path) -> list[int]:
+    """The widths in which a tile was written before it was full."""
     try:
-        names = os.listdir(partial_tiles(path))
+        names = os.listdir(partial_tiles(full))
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
@@ -137,7 +138,7 @@ class Tiles:
         full = tile_path(self.directory, level, place)
         if full != exact:
             yield full
-            yield from (partial_tiles(full) / str(width) for width in reversed(partial_widths(full)))
+            yield from (Path(partial_tiles(full), str(width)) for width in reversed(partial_widths(full)))
             yield full  # it has become full meanwhile, and what there was of it is gone
 
 

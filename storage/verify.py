@@ -20,7 +20,7 @@ from storage.history import Damage, History, VerifyReport
 from storage.keys import Keyring, key_file_name, read_key_file
 from storage.lock import is_locked
 from storage.reader import MARK_NAME, DurableMark, LogReader
-from storage.records import decode
+from storage.records import AnyRecord, decode
 from storage.segment import (
     FIRST_INDEX,
     FRAME_HEADER_OCTETS,
@@ -143,13 +143,12 @@ def _verify_frame(
         records = frame.records()
     except ValueError as failure:
         raise CorruptEvidence(path, frame.offset, str(failure)) from failure
-    decoded = []
-    offset = frame.offset + FRAME_HEADER_OCTETS
+    decoded: list[AnyRecord] = []
     try:
-        for record in records:
-            decoded.append(decode(record))
-            offset += LENGTH.size + len(record)
+        decoded.extend(map(decode, records))
     except msgspec.DecodeError as failure:
+        offset = frame.offset + FRAME_HEADER_OCTETS
+        offset += sum(LENGTH.size + len(record) for record in records[: len(decoded)])
         raise CorruptEvidence(path, offset, f"not a record of this version: {failure}") from failure
     history.add(frame.first_index, decoded)
     if tree is not None:

@@ -36,6 +36,7 @@ from storage.tiles import (
     partial_tiles,
     partial_widths,
     place_of,
+    tile_name,
     tile_path,
 )
 
@@ -261,7 +262,7 @@ class TreeCheck(GrowingTree):
     # -- tiles ----------------------------------------------------------------------------------------------
 
     def _full(self, level: int, place: int, hashes: list[bytes], saved: int) -> None:
-        self._compare(tile_path(self._tile_directory, level, place), level, place, hashes)
+        self._compare(level, place, hashes)
         self._check_partial(level, place, hashes)
 
     def _check_gone(self, tiles: Tiles) -> None:
@@ -277,43 +278,48 @@ class TreeCheck(GrowingTree):
     def _check_partial(self, level: int, place: int, hashes: list[bytes]) -> None:
         """What was written of a tile before it was full; as long as that is not there, whatever a checkpoint
         was made of."""
-        full = tile_path(self._tile_directory, level, place)
+        full = f"{self._tile_directory}/{tile_name(level, place)}"
         widths = partial_widths(full)
         missing = self._widths.pop(level, set()) - {0, *widths}
-        if missing and not full.exists():
-            raise CorruptEvidence(partial_tiles(full) / str(min(missing)), 0, "the tile is missing")
+        if missing and not os.path.exists(full):
+            raise CorruptEvidence(Path(partial_tiles(full), str(min(missing))), 0, "the tile is missing")
         for width in widths:
-            path = partial_tiles(full) / str(width)
             if not 0 < width < WIDTH:
-                raise CorruptEvidence(path, 0, "no tile is so wide")
+                raise CorruptEvidence(Path(partial_tiles(full), str(width)), 0, "no tile is so wide")
             if width <= len(hashes):
-                self._compare(path, level, place, hashes[:width])
+                self._compare(level, place, hashes[:width])
             elif len(hashes) < WIDTH and not self._proofs.in_use:
-                raise CorruptEvidence(path, 0, "the tile is wider than the log is long")
+                reason = "the tile is wider than the log is long"
+                raise CorruptEvidence(Path(partial_tiles(full), str(width)), 0, reason)
 
     def _check_nothing_else(self) -> None:
         """There are no other tiles than those of the tree, which have all been compared."""
+        skipped = len(f"{self._tile_directory}/")
         for directory, _, names in os.walk(self._tile_directory):
             for name in names:
-                path = Path(directory, name)
+                path = f"{directory}/{name}"
                 if name.endswith(".part"):
                     continue  # what a crash has left
-                found = place_of(path.relative_to(self._tile_directory))
+                found = place_of(path[skipped:])
                 if found is None or (found[1] * WIDTH + found[2]) << HEIGHT * found[0] > self.size:
-                    raise CorruptEvidence(path, 0, "the tree has no such tile")
+                    raise CorruptEvidence(Path(path), 0, "the tree has no such tile")
 
-    def _compare(self, path: Path, level: int, place: int, hashes: list[bytes]) -> None:
+    def _compare(self, level: int, place: int, hashes: list[bytes]) -> None:
+        """A tile, in the width of `hashes`, is as the tree has it. Where it stands costs as much to put
+        together as to read, unless it stays text."""
         expected = b"".join(hashes)
+        file = f"{self._tile_directory}/{tile_name(level, place, len(hashes))}"
         try:
-            octets = path.read_bytes()
+            with open(file, "rb", buffering=0) as tile:
+                octets = tile.read()
         except FileNotFoundError:
             if (place * WIDTH + len(hashes)) << HEIGHT * level > self._signed_to():
                 return  # the notary had not come so far
             if len(hashes) < WIDTH and self._proofs.in_use:
                 return  # the tile has become full
-            raise CorruptEvidence(path, 0, "the tile is missing") from None
+            raise CorruptEvidence(Path(file), 0, "the tile is missing") from None
         except OSError as failure:
-            raise CorruptEvidence(path, 0, failure.strerror or str(failure)) from failure
+            raise CorruptEvidence(Path(file), 0, failure.strerror or str(failure)) from failure
         self.proven.tiles += 1
         if octets == expected:
             return
@@ -321,8 +327,8 @@ class TreeCheck(GrowingTree):
             if octets[number * HASH_OCTETS : (number + 1) * HASH_OCTETS] != each:
                 index = ((place * WIDTH + number) << HEIGHT * level) + FIRST_INDEX
                 of = f"record {index}" if not level else f"the records from {index} on"
-                raise CorruptEvidence(path, number * HASH_OCTETS, f"the tile has another hash of {of}")
-        raise CorruptEvidence(path, len(expected), "the tile is longer than it may be")
+                raise CorruptEvidence(Path(file), number * HASH_OCTETS, f"the tile has another hash of {of}")
+        raise CorruptEvidence(Path(file), len(expected), "the tile is longer than it may be")
 
     def _signed_to(self) -> int:
         """The largest size that a checkpoint read so far speaks of."""
