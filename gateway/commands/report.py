@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from storage.settlement.counts import Cut
     from storage.settlement.quality import Delays
-    from storage.settlement.report import Assessment, Report
+    from storage.settlement.report import Assessment, Basis, Report, Stretch
     from storage.settlement.service import Service
 
 app = typer.Typer(no_args_is_help=True, help="Service level and the yearly assessment.")
@@ -74,7 +74,10 @@ def annual(
         "pass_score": assessment.pass_score,
         "passed": assessment.passed,
         **_shown(report),
-        "headings": [msgspec.structs.asdict(each) for each in assessment.headings],
+        "headings": [
+            {"name": each.name, "weight": each.weight, "score": each.score, "basis": _basis(each.basis)}
+            for each in assessment.headings
+        ],
     }
     _give(assessment, output, shown, as_json=json)
 
@@ -103,17 +106,15 @@ def _give(what: Report | Assessment, output: Path | None, shown: dict[str, Any],
 
 def _shown(report: Report) -> dict[str, Any]:
     """What fits on a terminal."""
-    service = report.service
     return {
         "months": f"{report.first_month}..{report.last_month}",
         "known_until": report.known_until,
         "months_are_over": report.final,
         "records": report.records,
-        **_service(service),
-        "reports_late": f"{report.reports.late:,} of {report.reports.count:,}"
-        f" later than {report.report_limit_minutes} min",
         "penalty_yuan": yuan(report.penalty_due),
         "penalty_cap_yuan": None if report.penalty_cap is None else yuan(report.penalty_cap),
+        "indicators": [_indicators(each) for each in report.stretches],
+        "complaints": [_complaints(each.service) for each in report.stretches],
         "receipts": [
             {
                 "carrier": each.carrier,
@@ -123,7 +124,7 @@ def _shown(report: Report) -> dict[str, Any]:
             }
             for each in report.coverage
         ],
-        "reports_to_applications": [_delays(report.reports)],
+        "reports_to_applications": [_reports(each) for each in report.stretches],
         "links": [
             {
                 "carrier": each.carrier,
@@ -142,7 +143,8 @@ def _shown(report: Report) -> dict[str, Any]:
                 "rate": each.rate or "-",
                 "without_terminal": each.rate_without_terminal or "-",
             }
-            for each in report.rates
+            for stretch in report.stretches
+            for each in stretch.rates
         ],
         "faults": [
             {
@@ -157,15 +159,49 @@ def _shown(report: Report) -> dict[str, Any]:
     }
 
 
-def _service(service: Service) -> dict[str, Any]:
-    rates = {f"rate_{each.name}": each.rate or "-" for each in service.rates}
+def _indicators(stretch: Stretch) -> dict[str, Any]:
+    service = stretch.service
     return {
-        **rates,
+        "months": f"{stretch.first_month}..{stretch.last_month}",
+        **{each.name: each.rate or "-" for each in service.rates},
         "contractual": service.contractual,
-        "complaints": f"{service.complaints} of {service.complaints_max} allowed"
-        f" ({service.complaints_from} to {service.complaints_to})",
-        "indicators_met": service.met,
+        "at_least": service.rate_min,
+        "met": service.met,
     }
+
+
+def _complaints(service: Service) -> dict[str, Any]:
+    return {
+        "from": service.complaints_from,
+        "to": service.complaints_to,
+        "complaints": service.complaints,
+        "attributed": service.complaints_attributed,
+        "at_most": service.complaints_max,
+    }
+
+
+def _reports(stretch: Stretch) -> dict[str, Any]:
+    return {
+        "months": f"{stretch.first_month}..{stretch.last_month}",
+        "limit_min": stretch.report_limit_minutes,
+        "reports": stretch.reports.count,
+        "late": stretch.reports.late,
+        **_delays(stretch.reports),
+    }
+
+
+def _basis(basis: Basis) -> str:
+    from storage.settlement.report import FaultsCounted, FaultsInTime, Rated
+
+    match basis:
+        case FaultsCounted(faults, points):
+            return f"{faults} faults, {points} points each"
+        case FaultsInTime(faults, in_time):
+            return f"{in_time} of {faults} responded to and restored in time"
+        case Rated(who, day):
+            return f"rated by {who} on {day}"
+        case _:
+            return "nobody has rated it"
 
 
 def _delays(delays: Delays) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from storage.settlement.amounts import cut_decimal
 from storage.settlement.calendar import Month, WrongPeriod, day_of, day_us, moment, settlement_period_of
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf, Cut, count
@@ -26,7 +27,7 @@ from storage.settlement.registers import (
     complaints,
     entries,
 )
-from storage.settlement.service import Tally, cut_decimal, exempted, rate_of
+from storage.settlement.service import Tally, exempted, rate_of
 from storage.settlement.terms import Terms
 
 _HOUR_US: Final = 3_600_000_000

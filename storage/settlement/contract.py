@@ -17,7 +17,6 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date
-from fractions import Fraction
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +35,6 @@ from storage.settlement.terms import (
     Assessment,
     Day,
     FirstOfMonth,
-    Rounding,
     Settlement,
     Terms,
     Text,
@@ -119,11 +117,21 @@ class Contract(Agreement, frozen=True, kw_only=True):
 
     def terms_of(self, period: Period) -> Terms:
         """The terms in force in all of these months. Raises ContractError where they change within."""
-        terms = self.terms(period.first_day)
-        for month in period.months():
-            if self.terms(month.first_day) != terms:
-                raise ContractError(f"{period}: the terms change with {month}: settle the months apart")
+        (_, terms), *others = self.stretches(period)
+        for months, _ in others:
+            raise ContractError(f"{period}: the terms change with {months.first}: settle the months apart")
         return terms
+
+    def stretches(self, period: Period) -> list[tuple[Period, Terms]]:
+        """The months cut where the terms change."""
+        found: list[tuple[Period, Terms]] = []
+        for month in period.months():
+            terms = self.terms(month.first_day)
+            if found and found[-1][1] == terms:
+                found[-1] = Period(0, found[-1][0].first, month), terms
+            else:
+                found.append((Period(0, month, month), terms))
+        return found
 
     def origin(self, key: str, day: date | None = None) -> Origin:
         """What a parameter, such as `billing.price_mt`, stands on: as signed, or as in force on a day."""
@@ -173,25 +181,6 @@ def shipped_contract() -> Contract:
 def shipped_text() -> str:
     """The file of that contract, to begin one's own with."""
     return resources.files("storage.settlement").joinpath("contract.toml").read_text(encoding="utf-8")
-
-
-def rounded(amount: Fraction, to: int, rounding: Rounding) -> int:
-    """The multiple of `to` that the amount, at least 0 and in the same unit, is rounded to.
-
-    A rest of exactly half goes up by `half_up` (四舍五入), to the even multiple by `half_even`; `down` cuts.
-    """
-    assert amount >= 0, amount
-    assert to > 0, to
-    multiple, rest = divmod(amount, to)
-    half = Fraction(to, 2)
-    match rounding:
-        case "half_up":
-            up = rest >= half
-        case "half_even":
-            up = rest > half or (rest == half and multiple % 2 == 1)
-        case "down":
-            up = False
-    return (multiple + up) * to
 
 
 class _Reader:

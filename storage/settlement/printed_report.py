@@ -2,8 +2,8 @@
 
 It looks like the statement and is made of the same blocks. The assessment has its scores, its conclusion and
 the places for the seals on the first page, and the report that it rests on behind it. Every page names the
-first digits of the hash of the JSON. Limits that the report does not carry (四.1, 十三.3) are quoted from the
-text of the contract, and said to be that.
+first digits of the hash of the JSON. What the terms decide is shown for each stretch of months in which they
+hold.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from typing import Final
 from reportlab.platypus import CondPageBreak, Flowable, KeepTogether, PageBreak, Spacer, Table
 
 from storage.settlement import wording
+from storage.settlement.amounts import cut_decimal
 from storage.settlement.charts import rates_chart
 from storage.settlement.fonts import register_font
 from storage.settlement.incidents import Late
 from storage.settlement.paper import RED, TOTAL, WIDTH, Blocks, Edges, NumberedCanvas, new_document
 from storage.settlement.printed import rates_table
 from storage.settlement.quality import Coverage, Delays
-from storage.settlement.report import Assessment, Incident, MonthlyRate, Report
-from storage.settlement.service import RateName, Service, cut_decimal
+from storage.settlement.report import Assessment, Incident, MonthlyRate, Report, Stretch
+from storage.settlement.service import RateName, Service
 from storage.settlement.tables import CHARTED_MAX, DoesNotAddUp, indicators, ranked
 
 # Columns in points.
 _SCORE_WIDTHS: Final = (104, 212, 50, 80, 68)
 _RATE_WIDTHS: Final = (70, 86, 80, 80, 99, 99)
 _COVERAGE_WIDTHS: Final = (84, 58, 66, 66, 58, 44, 44, 44, 50)
-_REPORT_WIDTHS: Final = (78, 80, 96, 66, 46, 46, 46, 54)
+_REPORT_WIDTHS: Final = (112, 46, 72, 46, 54, 44, 44, 44, 52)
 _LINK_WIDTHS: Final = (190, 108, 108, 108)
-_INCIDENT_WIDTHS: Final = (50, 78, 117, 30, 70, 54, 31, 54, 31)
+_INCIDENT_WIDTHS: Final = (50, 78, 113, 30, 62, 60, 31, 60, 31)
 _WORK_WIDTHS: Final = (50, 160, 78, 78, 78, 40, 31)
 _PREVENTED_WIDTHS: Final = (50, 231, 78, 78, 78)
 _LATE_WIDTHS: Final = (50, 98, 52, 52, 146, 42, 74)
@@ -56,7 +57,6 @@ assert all(
 )
 
 _HUNDRED: Final = 100
-_FEN: Final = 100  # in 0.0001 yuan
 
 # What a section needs to begin on a page: its heading, its notes, the header of its table and a row.
 _SECTION_HEIGHT: Final = 110
@@ -117,7 +117,10 @@ def _assessment(blocks: Blocks, assessment: Assessment) -> Iterable[Flowable]:
     yield blocks.section("考核评分（合同三.9）")
     yield _scores(blocks, assessment)
     yield Spacer(0, 4)
-    yield blocks.pairs(_judged(assessment.report.service))
+    for stretch in assessment.report.stretches:
+        if len(assessment.report.stretches) > 1:
+            yield blocks.note(f"{_months(stretch)}：")
+        yield blocks.pairs(_judged(stretch.service))
     sealed = (
         f"双方确认本年度考核验收材料及所附《{wording.REPORT_TITLE}》，考核结论："
         f"{wording.PASSED[assessment.passed]}。"
@@ -136,7 +139,7 @@ def _scores(blocks: Blocks, assessment: Assessment) -> Table:
     rows = [
         (
             wording.HEADINGS.get(heading.name, heading.name),
-            wording.because(heading.because),
+            wording.basis(heading.basis),
             f"{heading.weight}%",
             "未评" if heading.score is None else str(heading.score),
             _points(None if heading.score is None else heading.weight * heading.score),
@@ -198,11 +201,12 @@ class _Story:
         ]
 
     def _indicators(self) -> Iterable[Flowable]:
-        service = self._report.service
         yield self._blocks.section("一、服务质量指标（合同四.12）")
-        yield rates_table(self._blocks, service)
-        yield Spacer(0, 4)
-        yield self._blocks.pairs(_judged(service))
+        for stretch in self._report.stretches:
+            yield from self._named(stretch)
+            yield rates_table(self._blocks, stretch.service)
+            yield Spacer(0, 4)
+            yield self._blocks.pairs(_judged(stretch.service))
         yield self._blocks.note("减免费用按结算期计算，见短信结算清单。")
 
     def _rates(self) -> Iterable[Flowable]:
@@ -210,23 +214,25 @@ class _Story:
         yield self._blocks.note(
             "受理、成功为下行条数；成功率按合同参数计算（上行、撤销、无结果短信的计法），不剔除约定免责时段。"
         )
-        together = [each for each in self._report.rates if not each.carrier]
-        if any(month.accepted for month in together):
-            for first in range(0, len(together), CHARTED_MAX):
-                months = together[first : first + CHARTED_MAX]
-                yield Spacer(0, 6)
-                yield rates_chart(self._font, months, self._report.service, WIDTH)
-            yield self._blocks.note("图为各运营商合计；成功率为右轴，不从零起，只列两位小数，其后舍去。")
-        yield Spacer(0, 6)
-        yield self._rates_table()
+        for stretch in self._report.stretches:
+            yield from self._named(stretch)
+            together = [each for each in stretch.rates if not each.carrier]
+            if any(month.accepted for month in together):
+                for first in range(0, len(together), CHARTED_MAX):
+                    months = together[first : first + CHARTED_MAX]
+                    yield Spacer(0, 6)
+                    yield rates_chart(self._font, months, stretch.service, WIDTH)
+                yield self._blocks.note("图为各运营商合计；成功率为右轴，不从零起，只列两位小数，其后舍去。")
+            yield Spacer(0, 6)
+            yield self._rates_table(stretch)
 
-    def _rates_table(self) -> Table:
+    def _rates_table(self, stretch: Stretch) -> Table:
         names: tuple[RateName, RateName] = "literal", "without_terminal"
-        agreed = self._report.service.contractual
+        agreed = stretch.service.contractual
         short = {"literal": "字面口径", "without_terminal": "剔除终端原因"}
         headings = (f"{short[name]}（{'约定' if name == agreed else '对照'}）" for name in names)
         rank = ranked(wording.CARRIERS)
-        rows = sorted(self._report.rates, key=lambda each: (each.month, rank(each.carrier), each.carrier))
+        rows = sorted(stretch.rates, key=lambda each: (each.month, rank(each.carrier), each.carrier))
         table = self._listed(
             ("月份", "运营商", "受理", "成功", *headings), [_rate(row) for row in rows], _RATE_WIDTHS, 2
         )
@@ -253,25 +259,26 @@ class _Story:
             2,
         )
         yield Spacer(0, 8)
-        limit = f"{report.report_limit_minutes:,} 分钟"
-        reports = report.reports
         yield KeepTogether(
             [
                 self._blocks.note(
-                    f"推送应用：从网关收到状态报告到应用确认收到的时间，单位为秒；时限 {limit}（合同四.15）。"
+                    "推送应用：从网关收到状态报告到应用确认收到的时间，单位为秒；时限见合同四.15。"
                 ),
                 self._blocks.table(
-                    ("项目", "已送达应用", f"超过 {limit}", "超时占比", "p50", "p95", "p99", "最长"),
+                    ("统计月份", "时限", "已送达应用", "超时", "超时占比", "p50", "p95", "p99", "最长"),
                     [
                         (
-                            "状态报告",
-                            f"{reports.count:,}",
-                            f"{reports.late:,}",
-                            _share(reports.late, reports.count),
-                            *_delays(reports),
+                            _months(each),
+                            f"{each.report_limit_minutes:,} 分钟",
+                            f"{each.reports.count:,}",
+                            f"{each.reports.late:,}",
+                            _share(each.reports.late, each.reports.count),
+                            *_delays(each.reports),
                         )
+                        for each in self._report.stretches
                     ],
                     _REPORT_WIDTHS,
+                    texts=2,
                 ),
             ]
         )
@@ -297,13 +304,13 @@ class _Story:
         incidents = self._report.incidents
         yield from self._section("五、故障登记（合同四.1）")
         yield self._blocks.note(
-            "合同正文四.1：1小时之内做出响应，8小时内恢复正常运行；时限如经修订，判定以修订后的合同参数为准。"
-            "用时从登记的发生时间起算，不足一分钟按一分钟计；进行中的计至统计截止时。编号为证据日志记录号。"
+            "用时从登记的发生时间起算，不足一分钟按一分钟计；进行中的计至统计截止时；其后为约定的时限。"
+            "编号为证据日志记录号。"
         )
         if incidents:
             yield self._blocks.note(_incident_sums(incidents))
         table = self._listed(
-            ("编号", "发生时间", "故障", "发现", "分包商", "响应用时", "响应", "恢复用时", "恢复"),
+            ("编号", "发生时间", "故障", "发现", "分包商", "响应/时限", "响应", "恢复/时限", "恢复"),
             [_incident(each) for each in incidents],
             _INCIDENT_WIDTHS,
             5,
@@ -374,18 +381,17 @@ class _Story:
         late = report.late
         yield from self._section("八、逾期违约金（合同十三.3、十三.4）")
         yield self._blocks.note(
-            "合同正文十三.3：每逾期一天支付逾期完成服务对应的合同金额的1%。金额单位为元；违约金按合同参数舍入。"
+            "每逾期一天支付逾期完成服务对应的合同金额的约定比例。金额单位为元；违约金按合同参数舍入。"
         )
-        share = "1%" if all(_is_one_percent(each) for each in late) else "约定比例"
         yield self._listed(
-            ("编号", "服务", "应完成日", "完成日", f"金额 × 天数 × {share}", "逾期天数", "违约金"),
+            ("编号", "服务", "应完成日", "完成日", "金额 × 天数 × 每日比例", "逾期天数", "违约金"),
             [
                 (
                     str(each.entry),
                     each.service,
                     each.due,
                     each.done or "未完成",
-                    _arithmetic(each, share),
+                    _arithmetic(each),
                     f"{each.days:,}",
                     wording.money(each.penalty),
                 )
@@ -401,6 +407,12 @@ class _Story:
             ("应付违约金", f"{wording.money(report.penalty_due)} 元"),
         )
         yield KeepTogether([self._blocks.pairs(sums)])
+
+    def _named(self, stretch: Stretch) -> Iterable[Flowable]:
+        """Which months it has, unless there is only one."""
+        if len(self._report.stretches) > 1:
+            yield CondPageBreak(_SECTION_HEIGHT)
+            yield self._blocks.note(f"{_months(stretch)}（其间合同参数不变）：")
 
     def _section(self, text: str) -> Iterable[Flowable]:
         """A heading, on the next page if its table could not begin on this one."""
@@ -420,6 +432,10 @@ class _Story:
         if not rows:
             table.setStyle([("SPAN", (0, 1), (-1, 1)), ("ALIGN", (0, 1), (-1, 1), "CENTER")])
         return table
+
+
+def _months(stretch: Stretch) -> str:
+    return wording.months_name(stretch.first_month, stretch.last_month)
 
 
 def _judged(service: Service) -> Sequence[tuple[str, str]]:
@@ -471,11 +487,15 @@ def _incident(incident: Incident) -> Sequence[str]:
         incident.what,
         wording.SEEN_BY.get(incident.by, incident.by) or wording.NO_SHARE,
         incident.subcontractor or wording.NO_SHARE,
-        wording.minutes(clocks.respond_minutes),
+        _of_limit(clocks.respond_minutes, incident.respond_limit_minutes),
         wording.VERDICTS[clocks.responded],
-        wording.minutes(clocks.restore_minutes),
+        _of_limit(clocks.restore_minutes, incident.restore_limit_minutes),
         wording.VERDICTS[clocks.restored],
     )
+
+
+def _of_limit(minutes: int, limit_minutes: int) -> str:
+    return f"{wording.minutes(minutes)} / {wording.minutes(limit_minutes)}"
 
 
 def _incident_sums(incidents: Sequence[Incident]) -> str:
@@ -499,23 +519,16 @@ def _check_penalty(report: Report) -> None:
         raise DoesNotAddUp("penalty_due is not penalty up to its cap")
 
 
-def _is_one_percent(late: Late) -> bool:
-    """The report has no share of its own: whether the penalty is that of the contract's text, rounded."""
-    return abs(late.amount * late.days - late.penalty * _HUNDRED) < _FEN * _HUNDRED
-
-
-def _arithmetic(late: Late, share: str) -> str:
-    """The product is exact where the share is known; the penalty beside it is rounded."""
-    factors = f"{wording.money(late.amount)} × {late.days:,} × {share}"
-    if share != "1%":
-        return factors
-    hundredths = late.amount * late.days
-    product = Decimal(hundredths).scaleb(-6)
-    shown = f"{product:,.2f}" if hundredths % 10_000 == 0 else wording.shortest(product)
-    return f"{factors} = {shown}"
+def _arithmetic(late: Late) -> str:
+    """The product is exact; the penalty beside it is rounded."""
+    product = wording.yuan(late.amount) * late.days * Decimal(late.per_day)
+    whole_fen = product == product.quantize(Decimal("0.01"))
+    shown = f"{product:,.2f}" if whole_fen else wording.shortest(product)
+    return f"{wording.money(late.amount)} × {late.days:,} × {wording.plain_percent(late.per_day)} = {shown}"
 
 
 def _cap(report: Report) -> str:
+    share = f"合同金额的{wording.plain_percent(report.penalty_cap_share)}，合同十三.4"
     if report.penalty_cap is None:
-        return "合同文本未载合同金额，上限（合同金额的100%，合同十三.4）无从计算"
-    return f"{wording.money(report.penalty_cap)} 元（合同金额的100%，合同十三.4，以合同参数为准）"
+        return f"合同文本未载合同金额，上限（{share}）无从计算"
+    return f"{wording.money(report.penalty_cap)} 元（{share}）"

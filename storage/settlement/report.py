@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from datetime import date
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from storage.settlement.amounts import cut_decimal
 from storage.settlement.calendar import Month, Period, day_of, moment, moment_us
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf, Counts, Cut, count
-from storage.settlement.incidents import Clocks, Late, cap, clocks, late_services
+from storage.settlement.incidents import Clocks, Late, cap, clocks, late_service
 from storage.settlement.quality import (
     Availability,
     Coverage,
@@ -40,6 +42,7 @@ from storage.settlement.registers import (
     entries,
 )
 from storage.settlement.service import Service, Tally, judge, rate_of
+from storage.settlement.terms import Terms
 
 FORMAT: Final = "jingxin-report-1"
 
@@ -58,14 +61,28 @@ class MonthlyRate(Struct, frozen=True, kw_only=True):
     rate_without_terminal: str
 
 
+class Stretch(Struct, frozen=True, kw_only=True):
+    """Months in which the same terms hold, and what these decide. reports: to applications, of which `late`
+    took longer than the limit."""
+
+    first_month: str
+    last_month: str
+    rates: tuple[MonthlyRate, ...]
+    service: Service
+    report_limit_minutes: int
+    reports: Delays
+
+
 class Incident(Struct, frozen=True, kw_only=True):
-    """A fault and its clocks."""
+    """A fault and its clocks, with what each may take at most."""
 
     entry: int
     opened: str
     by: str
     what: str
     clocks: Clocks
+    respond_limit_minutes: int
+    restore_limit_minutes: int
     subcontractor: str
 
 
@@ -92,8 +109,8 @@ class Prevention(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """All of it. penalty: for what was late; penalty_cap: None where the contract names no amount. Of months
-    that are not over it is what there was so far."""
+    """All of it. penalty: for what was late; penalty_cap: penalty_cap_share of the amount of the contract,
+    None where that names none. Of months that are not over it is what there was so far."""
 
     format: str
     final: bool  # the months are over
@@ -106,17 +123,15 @@ class Report(Struct, frozen=True, kw_only=True):
     party_b: str
     contract: str
     contract_sha256: str
-    rates: tuple[MonthlyRate, ...]
-    service: Service
+    stretches: tuple[Stretch, ...]  # one, unless the contract was amended within these months
     coverage: tuple[Coverage, ...]
-    report_limit_minutes: int
-    reports: Delays
     links: tuple[Availability, ...]
     incidents: tuple[Incident, ...]
     maintenance: tuple[Announcement, ...]
     force_majeure: tuple[Prevention, ...]
     late: tuple[Late, ...]
     penalty: int
+    penalty_cap_share: str
     penalty_cap: int | None
     penalty_due: int
 
@@ -125,13 +140,41 @@ class Report(Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self, order="sorted") + b"\n"
 
 
+class FaultsCounted(Struct, frozen=True, tag="faults counted"):
+    """So many points are taken off for each."""
+
+    faults: int
+    points_per_fault: int
+
+
+class FaultsInTime(Struct, frozen=True, tag="faults in time"):
+    """Of the faults so many were responded to and restored in time."""
+
+    faults: int
+    in_time: int
+
+
+class Rated(Struct, frozen=True, tag="rated"):
+    """By a person."""
+
+    who: str
+    day: str
+
+
+class Unrated(Struct, frozen=True, tag="unrated"):
+    """Not yet."""
+
+
+Basis = FaultsCounted | FaultsInTime | Rated | Unrated
+
+
 class Heading(Struct, frozen=True, kw_only=True):
-    """One heading of the assessment. score: of 100; None where nobody has rated it."""
+    """One heading of the assessment. score: of 100, from its basis; None where nobody has rated it."""
 
     name: str
     weight: int
     score: int | None
-    because: str
+    basis: Basis
 
 
 class Assessment(Struct, frozen=True, kw_only=True):
@@ -158,11 +201,9 @@ def make_report(
     cut: Cut,
     cause_of: CauseOf,
 ) -> Report:
-    """The service in whole months, as it is known at the cut."""
-    terms = contract.terms(period.first_day)
+    """The service in whole months, as it is known at the cut. Every month, fault, notice and delay is judged
+    by the terms of its own day."""
     start_us, end_us = period.start_us, period.end_us
-    basis = terms.recon.carrier_basis
-    counts = count(connection, start_us, end_us, cut, terms.billing.unit, basis, cause_of)
     now_us = min(cut.before_us, end_us)
 
     def of(register: str) -> list[Entry]:
@@ -175,8 +216,13 @@ def make_report(
         if 0 < each.when(BEGAN) < end_us and (each.when(ENDED) or end_us) > start_us
     ]
     last_us = now_us - 1  # of the last day
-    late, penalty = late_services(of(DELAY), terms.penalty, terms.reduction, last_us)
-    most = cap(contract.amount, terms.penalty)
+    late = tuple(
+        late_service(each, contract.terms(date.fromisoformat(each.fact("due"))), last_us)
+        for each in of(DELAY)
+    )
+    penalty = sum(each.penalty for each in late)
+    damages = contract.terms(period.last_day).penalty
+    most = cap(contract.amount, damages)
     return Report(
         format=FORMAT,
         final=cut.before_us > end_us,
@@ -189,26 +235,14 @@ def make_report(
         party_b=contract.party_b,
         contract=contract.title,
         contract_sha256=contract.digest.hex(),
-        rates=tuple(_rates(contract, period.months(), counts)),
-        service=judge(connection, contract, terms, period.months(), counts, cut, cause_of),
+        stretches=tuple(
+            _stretch(connection, contract, months, terms, cut, cause_of)
+            for months, terms in contract.stretches(period)
+        ),
         coverage=tuple(coverage(connection, start_us, end_us, cut)),
-        report_limit_minutes=terms.report.max_delay_minutes,
-        reports=report_delays(connection, start_us, end_us, cut, terms.report.max_delay_minutes),
         links=tuple(availability(connection, start_us, now_us, cut)),
-        incidents=tuple(
-            Incident(
-                entry=each.number,
-                opened=moment(each.when(OPENED)),
-                by=each.fact("by"),
-                what=each.events[0].facts.get("what", ""),
-                clocks=clocks(each, terms.incident, now_us),
-                subcontractor=each.fact("subcontractor"),
-            )
-            for each in of(INCIDENT)
-        ),
-        maintenance=tuple(
-            _announcement(each, terms.maintenance.min_notice_hours) for each in of(MAINTENANCE)
-        ),
+        incidents=tuple(_incident(each, contract, now_us) for each in of(INCIDENT)),
+        maintenance=tuple(_announcement(each, contract) for each in of(MAINTENANCE)),
         force_majeure=tuple(
             Prevention(
                 entry=each.number,
@@ -219,8 +253,9 @@ def make_report(
             )
             for each in prevented
         ),
-        late=tuple(late),
+        late=late,
         penalty=penalty,
+        penalty_cap_share=cut_decimal(damages.cap),
         penalty_cap=most,
         penalty_due=penalty if most is None else min(penalty, most),
     )
@@ -248,13 +283,13 @@ def assess(
             name="faults",
             weight=weights.faults,
             score=max(0, _FULL - faults * weights.points_per_fault),
-            because=f"{faults} faults, {weights.points_per_fault} points each",
+            basis=FaultsCounted(faults, weights.points_per_fault),
         ),
         Heading(
             name="resolution",
             weight=weights.resolution,
             score=_FULL * kept // faults if faults else _FULL,
-            because=f"{kept} of {faults} responded to and restored in time",
+            basis=FaultsInTime(faults, kept),
         ),
         _rated("support", weights.support, rated),
         _rated("satisfaction", weights.satisfaction, rated),
@@ -277,19 +312,38 @@ def assess(
 def _rated(name: str, weight: int, rated: Sequence[Entry]) -> Heading:
     """What a person has entered last."""
     if not rated:
-        return Heading(name=name, weight=weight, score=None, because="nobody has rated it")
+        return Heading(name=name, weight=weight, score=None, basis=Unrated())
     last = rated[-1]
-    who = last.events[0].who
-    because = f"rated by {who} on {day_of(last.when(OPENED)).isoformat()}"
-    return Heading(name=name, weight=weight, score=int(last.fact(name)), because=because)
+    basis = Rated(last.events[0].who, day_of(last.when(OPENED)).isoformat())
+    return Heading(name=name, weight=weight, score=int(last.fact(name)), basis=basis)
 
 
-def _rates(contract: Contract, months: Sequence[Month], counts: Counts) -> list[MonthlyRate]:
+def _stretch(
+    connection: sqlite3.Connection,
+    contract: Contract,
+    months: Period,
+    terms: Terms,
+    cut: Cut,
+    cause_of: CauseOf,
+) -> Stretch:
+    span = months.start_us, months.end_us
+    counts = count(connection, *span, cut, terms.billing.unit, terms.recon.carrier_basis, cause_of)
+    limit_minutes = terms.report.max_delay_minutes
+    return Stretch(
+        first_month=str(months.first),
+        last_month=str(months.last),
+        rates=tuple(_rates(terms, months.months(), counts)),
+        service=judge(connection, contract, terms, months.months(), counts, cut, cause_of),
+        report_limit_minutes=limit_minutes,
+        reports=report_delays(connection, *span, cut, limit_minutes),
+    )
+
+
+def _rates(terms: Terms, months: Sequence[Month], counts: Counts) -> list[MonthlyRate]:
     """For each month one of each carrier and one of all; replies are nobody's, and in that of all."""
     rows = []
     for month in months:
         name = str(month)
-        terms = contract.terms(month.first_day)
         lines = [(line, counted) for line, counted in counts.items() if line.month == name]
         carriers = sorted({line.network for line, _ in lines if line.network})
         for carrier in (*carriers, ""):
@@ -308,9 +362,24 @@ def _rates(contract: Contract, months: Sequence[Month], counts: Counts) -> list[
     return rows
 
 
-def _announcement(entry: Entry, min_hours: int) -> Announcement:
+def _incident(entry: Entry, contract: Contract, now_us: int) -> Incident:
+    terms = contract.terms(day_of(entry.when(OPENED))).incident
+    return Incident(
+        entry=entry.number,
+        opened=moment(entry.when(OPENED)),
+        by=entry.fact("by"),
+        what=entry.events[0].facts.get("what", ""),
+        clocks=clocks(entry, terms, now_us),
+        respond_limit_minutes=terms.respond_minutes,
+        restore_limit_minutes=terms.restore_minutes,
+        subcontractor=entry.fact("subcontractor"),
+    )
+
+
+def _announcement(entry: Entry, contract: Contract) -> Announcement:
     announced_us = entry.when(OPENED)
     planned_us = moment_us(entry.fact("from"))
+    min_hours = contract.terms(day_of(announced_us)).maintenance.min_notice_hours
     return Announcement(
         entry=entry.number,
         what=entry.fact("what"),

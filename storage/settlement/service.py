@@ -14,8 +14,9 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from storage.settlement.amounts import cut_decimal, rounded
 from storage.settlement.calendar import Month
-from storage.settlement.contract import Contract, rounded
+from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf, Count, Counts, Cut, count
 from storage.settlement.registers import FORCE_MAJEURE, MAINTENANCE, complaints, spans
 from storage.settlement.terms import Terms
@@ -24,9 +25,6 @@ from storage.settlement.terms import Terms
 TERMINAL_CAUSES: Final = frozenset({"terminal", "invalid"})
 
 RateName = Literal["literal", "without_terminal"]
-
-# Decimals of a share in print. It is cut, not rounded: 98.99999 % must not read as 99 %.
-SHARE_DECIMALS: Final = 6
 
 
 class Rate(Struct, frozen=True, kw_only=True):
@@ -203,10 +201,3 @@ def _exempt_spans(
         if from_us < to_us:
             merged.append((from_us, to_us))
     return merged
-
-
-def cut_decimal(value: Fraction) -> str:
-    """A number from 0 on with SHARE_DECIMALS, cut."""
-    assert value >= 0, value
-    scaled = value.numerator * 10**SHARE_DECIMALS // value.denominator
-    return f"{scaled // 10**SHARE_DECIMALS}.{scaled % 10**SHARE_DECIMALS:0{SHARE_DECIMALS}d}"

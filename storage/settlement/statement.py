@@ -21,10 +21,11 @@ from msgspec import Struct
 
 from protocol.smpp.times import SHANGHAI
 from storage.checkpoint import Checkpoint
+from storage.settlement.amounts import cut_decimal, rounded
 from storage.settlement.calendar import Period
-from storage.settlement.contract import Contract, rounded
+from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf, Count, Counts, Cut, count
-from storage.settlement.service import Service, cut_decimal, judge
+from storage.settlement.service import Service, judge
 from storage.settlement.terms import CountOn, Terms, Unit
 
 FORMAT: Final = "jingxin-statement-1"

@@ -14,8 +14,9 @@ from typing import Final
 from msgspec import Struct
 
 from storage.settlement import wording
+from storage.settlement.amounts import cut_decimal
 from storage.settlement.errors import SettlementError
-from storage.settlement.service import Service, cut_decimal
+from storage.settlement.service import Service
 from storage.settlement.statement import Figures, Line, Statement
 
 COLUMNS: Final = (

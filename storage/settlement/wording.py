@@ -5,7 +5,6 @@ A key that has no name here is printed as it is: a statement of tomorrow is stil
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from decimal import ROUND_DOWN, Decimal
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from storage.settlement.capital import capital
+from storage.settlement.report import Basis, FaultsCounted, FaultsInTime, Rated, Unrated
 from storage.settlement.statement import Statement, Term
 
 TITLE: Final = "短信结算清单"
@@ -76,17 +76,6 @@ HEADINGS: Final = {  # 三.9
 PASSED: Final = {True: "合格", False: "不合格（限期整改）", None: "待评"}
 
 # How a score came about: the sentences of the report, and what is printed for them.
-_BECAUSE: Final = (
-    (re.compile(r"(\d+) faults, (\d+) points each"), r"故障 \1 次，每次扣 \2 分"),
-    (re.compile(r"0 of 0 responded to and restored in time"), "没有故障"),
-    (
-        re.compile(r"(\d+) of (\d+) responded to and restored in time"),
-        r"故障 \2 次，其中按时响应且按时恢复 \1 次",
-    ),
-    (re.compile(r"nobody has rated it"), "尚无人评分"),
-    (re.compile(r"rated by (.+) on ([0-9-]+)"), r"由 \1 于 \2 评分"),
-)
-
 _YES_NO: Final = {"true": "是", "false": "否"}
 _YUAN: Final = "元"
 _YUAN_EACH: Final = "元/条"
@@ -246,9 +235,16 @@ def seconds(count: int) -> str:
     return f"{minutes(count // 60)}{count % 60:02d}秒"
 
 
-def because(text: str) -> str:
+def basis(basis: Basis) -> str:
     """How a score came about."""
-    for pattern, chinese in _BECAUSE:
-        if match := pattern.fullmatch(text):
-            return match.expand(chinese)
-    return text
+    match basis:
+        case FaultsCounted(faults, points):
+            return f"故障 {faults:,} 次，每次扣 {points} 分"
+        case FaultsInTime(0):
+            return "没有故障"
+        case FaultsInTime(faults, in_time):
+            return f"故障 {faults:,} 次，其中按时响应且按时恢复 {in_time:,} 次"
+        case Rated(who, day):
+            return f"由 {who} 于 {day} 评分"
+        case Unrated():
+            return "尚无人评分"

@@ -275,7 +275,7 @@ def test_the_tables_are_made_anew_and_dumped(parties: Parties) -> None:
 
 def test_reports_are_shown_and_written(parties: Parties, tmp_path: Path) -> None:
     report = parties.answers("report", "sla", "-c", parties.config, "--period", "2026-06..2026-06")
-    assert report["service"]["rates"][0]["rate"] == "0.980000"
+    assert report["stretches"][0]["service"]["rates"][0]["rate"] == "0.980000"
     output = tmp_path / "report"
     said = parties.does("report", "annual", "-c", parties.config, "--year", 3, "-o", output)
     assert "2025-12..2026-11" in said

@@ -14,8 +14,9 @@ from typing import Final
 
 import msgspec
 
+from storage.settlement.amounts import cut_decimal
 from storage.settlement.contract import shipped_contract
-from storage.settlement.service import Rate, Reduction, Service, cut_decimal
+from storage.settlement.service import Rate, Reduction, Service
 from storage.settlement.statement import (
     FORMAT,
     Charge,

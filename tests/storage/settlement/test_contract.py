@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import storage.settlement
+from storage.settlement.amounts import rounded
 from storage.settlement.calendar import parse_period
 from storage.settlement.contract import (
     PARAMETERS,
@@ -20,7 +21,6 @@ from storage.settlement.contract import (
     Origin,
     Renewal,
     read_contract,
-    rounded,
     shipped_contract,
 )
 from storage.settlement.terms import (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import date
+from fractions import Fraction
 from pathlib import Path
 
 import msgspec
@@ -10,7 +12,7 @@ import pytest
 
 from storage.records import Configured, LinkEvent, Reported, Started, Stopped
 from storage.settlement.calendar import parse_period
-from storage.settlement.contract import Contract, shipped_contract
+from storage.settlement.contract import Amendment, Contract, shipped_contract
 from storage.settlement.counts import Cut
 from storage.settlement.incidents import cap
 from storage.settlement.quality import Availability, Delays
@@ -60,7 +62,7 @@ def test_delays_of_receipts_and_reports(tmp_path: Path) -> None:
     assert covered.receipt == Delays(98, 2.0, 30.0, 600.0, 600.0, 0)
     # The first 50 were reported 599 s after they came, the next 44 after 571 s, three after 1 s, one after
     # 361 s: 95 are later than the 5 minutes.
-    assert report.reports == Delays(98, 599.0, 599.0, 599.0, 599.0, 95)
+    assert report.stretches[0].reports == Delays(98, 599.0, 599.0, 599.0, 599.0, 95)
 
 
 def link(story: Story, place: int, event: str, carrier: str = "cmcc") -> LinkEvent:
@@ -189,6 +191,59 @@ def test_what_lateness_costs(tmp_path: Path) -> None:
     assert cap(None, shipped_contract().signed.penalty) is None
 
 
+def test_each_month_fault_and_delay_has_the_terms_of_its_day(tmp_path: Path) -> None:
+    # From June 2026 on: 98 % instead of 99, 4 hours instead of 8, 10 minutes instead of 5, 2 % a day instead
+    # of 1, one message instead of each part, at the most half of the contract.
+    contract = shipped_contract()
+    signed = contract.signed
+    replace = msgspec.structs.replace
+    terms = replace(
+        signed,
+        sla=replace(signed.sla, success_rate_min=Fraction(98, 100)),
+        incident=replace(signed.incident, restore_minutes=240),
+        report=replace(signed.report, max_delay_minutes=10),
+        penalty=replace(signed.penalty, per_day=Fraction(2, 100), cap=Fraction(1, 2)),
+        billing=replace(signed.billing, unit="message"),
+    )
+    amendment = Amendment(
+        effective=date(2026, 6, 1),
+        document="second supplement",
+        clause="1",
+        changed=frozenset({"sla.success_rate_min"}),
+        terms=terms,
+    )
+    amended = replace(contract, amount=10_000_000, amendments=(amendment,))
+    with Story(tmp_path, "2025-12-01 00:00:00") as story:
+        for day in ("2026-01-10", "2026-07-10"):
+            story.at(f"{day} 10:00:00").deliver()
+            number = story.accept(units=3)
+            story.dispatch(number)
+            story.sent(number)
+            fault = story.noted("incident")
+            story.at(f"{day} 15:00:00").noted("incident", "restored", fault)  # after 5 hours
+            delay = story.entered("delay", service="portal", due=day, amount="1000000")
+            next_day = f"{day[:-1]}{int(day[-1]) + 1}"
+            story.at(f"{next_day} 09:00:00").noted("delay", "done", delay)
+        report = report_of(story, "2025-12..2026-11", amended)
+    before, after = report.stretches
+    assert (before.first_month, before.last_month) == ("2025-12", "2026-05")
+    assert (after.first_month, after.last_month) == ("2026-06", "2026-11")
+    assert (before.service.rate_min, after.service.rate_min) == ("0.990000", "0.980000")
+    assert (before.report_limit_minutes, after.report_limit_minutes) == (5, 10)
+    # One delivered beside three parts of which nothing is known, then beside one message of that kind.
+    assert [each.accepted for each in before.rates if not each.carrier] == [0, 4, 0, 0, 0, 0]
+    assert [each.accepted for each in after.rates if not each.carrier] == [0, 2, 0, 0, 0, 0]
+    assert [(each.clocks.restored, each.restore_limit_minutes) for each in report.incidents] == [
+        ("in time", 480),
+        ("late", 240),
+    ]
+    assert [(each.per_day, each.penalty) for each in report.late] == [
+        ("0.010000", 10_000),
+        ("0.020000", 20_000),
+    ]
+    assert (report.penalty_cap_share, report.penalty_cap) == ("0.500000", 5_000_000)
+
+
 def test_rates_by_month_and_carrier(tmp_path: Path) -> None:
     with Story(tmp_path) as story:
         story.at("2026-06-10").deliver(3)
@@ -196,7 +251,7 @@ def test_rates_by_month_and_carrier(tmp_path: Path) -> None:
         story.deliver(2, carrier="cucc")
         story.reply()
         story.at("2026-07-10").deliver(1, b"ID:0318")
-        rates = report_of(story, "2026-06..2026-07").rates
+        rates = report_of(story, "2026-06..2026-07").stretches[0].rates
     assert [
         (r.month, r.carrier, r.accepted, r.delivered, r.rate, r.rate_without_terminal) for r in rates
     ] == [
