@@ -33,6 +33,7 @@ from storage.settlement.registers import (
     REPORTED,
     RESPONDED,
     RESTORED,
+    WITHDRAWN,
 )
 
 # Registers whose entries may concern a subscriber.
@@ -152,6 +153,8 @@ FORMS: Final[Mapping[tuple[str, str], tuple[Fact, ...]]] = {
     # days of the evidence, both included
     (HOLD, OPENED): (Fact("from", _day), Fact("to", _day), Fact("reason", _text)),
     (HOLD, RELEASED): (Fact("reason", _text),),
+    # Of a hold there is no mistake: it is released, and has held until then.
+    **{(register, WITHDRAWN): (Fact("reason", _text),) for register in REGISTERS if register != HOLD},
 }
 """Facts by register and event, in the order in which they are kept."""
 

@@ -36,8 +36,9 @@ from storage.settlement.registers import (
     OPENED,
     PROOF,
     RATING,
+    WITHDRAWN,
     Entry,
-    entries,
+    all_entries,
 )
 
 if TYPE_CHECKING:
@@ -67,13 +68,13 @@ def list_entries(
     """Prints a register. Raises DatabaseError where there is no ledger."""
     reached = reach(gateway)
     with closing(read_ledger(gateway.state_dir / LEDGER_NAME)) as connection:
-        found = entries(connection, register, Cut(reached.applied_index, _END_OF_TIME_US))
+        found = all_entries(connection, register, Cut(reached.applied_index, _END_OF_TIME_US))
     view = VIEWS[register]
     now_us = time.time_ns() // 1000
     rows = [
-        view.row(entry, contract, now_us)
+        view.row(entry, contract, now_us) | _written(entry)
         for entry in found
-        if not (open_only and any(map(entry.when, view.ended)))
+        if not (open_only and any(map(entry.when, (*view.ended, WITHDRAWN))))
     ]
     if as_json:
         progress = {"applied_index": reached.applied_index, "durable_index": reached.durable_index}
@@ -82,6 +83,12 @@ def list_entries(
     if reached.applied_index < reached.durable_index:
         typer.echo(reached.sentence)
     show({view.title: [copied(row) for row in rows]}, as_json=False)
+
+
+def _written(entry: Entry) -> Row:
+    """Who wrote its lines, and why it counts no more."""
+    reason = next((each.facts["reason"] for each in entry.events if each.event == WITHDRAWN), None)
+    return {"who": ", ".join(dict.fromkeys(each.who for each in entry.events)), "withdrawn": reason}
 
 
 def copied(row: Mapping[str, Any]) -> Row:
@@ -107,7 +114,7 @@ def _complaint(entry: Entry, contract: Contract, now_us: int) -> Row:
         "at": _at(entry, OPENED),
         "cause": entry.fact("cause"),
         "attributed": entry.fact(ATTRIBUTED) or None,
-        "closed": _at(entry, CLOSED),
+        "closed": _last(entry, CLOSED),  # with the result that was said then
         "result": entry.fact("result") or None,
     }
 
@@ -120,7 +127,7 @@ def _incident(entry: Entry, contract: Contract, now_us: int) -> Row:
         "by": entry.fact("by") or None,
         "what": entry.events[0].facts.get("what"),
         **msgspec.structs.asdict(shown),
-        "closed": _at(entry, CLOSED),
+        "closed": _last(entry, CLOSED),
         "result": entry.fact("result") or None,
         "subcontractor": entry.fact("subcontractor") or None,
     }
@@ -183,6 +190,11 @@ def _rating(entry: Entry, contract: Contract, now_us: int) -> Row:
 
 def _at(entry: Entry, event: str) -> str | None:
     at_us = entry.when(event)
+    return moment(at_us) if at_us else None
+
+
+def _last(entry: Entry, event: str) -> str | None:
+    at_us = entry.last(event)
     return moment(at_us) if at_us else None
 
 

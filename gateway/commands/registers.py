@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -318,6 +318,24 @@ def rating_list(config: ConfigOption, json: JsonOption = False) -> None:
 
 
 # -- what they share -----------------------------------------------------------------------------------------
+
+
+def _withdrawal(register: str) -> Callable[..., None]:
+    def withdraw(
+        config: ConfigOption,
+        entry: EntryArgument,
+        reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What was wrong with it.")],
+        at: AtOption = None,
+        json: JsonOption = False,
+    ) -> None:
+        """Takes back an entry that was made by mistake: it stays in the evidence, and counts no more."""
+        _go_on(config, register, entry, "withdrawn", {"reason": reason}, _at(at), as_json=json)
+
+    return withdraw
+
+
+for _name, _app in APPS.items():
+    _app.command("withdraw")(_withdrawal(_name.replace("-", " ")))
 
 
 def _open(

@@ -37,6 +37,7 @@ CLOSED: Final = "closed"
 PROOF: Final = "proof"  # of force majeure: a document of somebody in authority (九.2)
 DONE: Final = "done"  # a service that was late is there (十三.3)
 RELEASED: Final = "released"  # of a hold
+WITHDRAWN: Final = "withdrawn"  # it was entered by mistake, and counts for nothing from then on
 
 # Fact of a complaint: whose doing it is, as it was judged last.
 ATTRIBUTED: Final = "attributed"
@@ -71,13 +72,23 @@ class Entry(NamedTuple):
         """When the first of these happened, or 0."""
         return min((at_us for event in events if (at_us := self.when(event))), default=0)
 
+    def last(self, event: str) -> int:
+        """When it happened by the line that was written last, or 0."""
+        return next((each.at_us for each in reversed(self.events) if each.event == event), 0)
+
     def fact(self, name: str) -> str:
         """As it was said last, or empty."""
         return next((each.facts[name] for each in reversed(self.events) if name in each.facts), "")
 
 
 def entries(connection: sqlite3.Connection, register: str, cut: Cut) -> list[Entry]:
-    """The entries of a register in the order in which they were opened, as they are known at the cut."""
+    """The entries of a register that count, as `all_entries`."""
+    return [entry for entry in all_entries(connection, register, cut) if not entry.when(WITHDRAWN)]
+
+
+def all_entries(connection: sqlite3.Connection, register: str, cut: Cut) -> list[Entry]:
+    """The entries of a register in the order in which they were opened, as they are known at the cut; also
+    those that were withdrawn."""
     found: dict[int, Entry] = {}
     rows = connection.execute(
         "SELECT idx, entry, time_us, event, at_us, who, facts FROM noted"
@@ -110,6 +121,7 @@ class Complaints(Struct, frozen=True):
 
     count: int
     attributed: int  # of these to party B
+    withdrawn: int  # beside these: entered by mistake
     first_day: date
     last_day: date
 
@@ -127,16 +139,21 @@ def complaints(
     the most. years_from: count by years of the contract instead, which begin on this day; of those that touch
     the days given, up to the last of these.
     """
-    days = [
-        (day_of(entry.when(OPENED)), entry.fact(ATTRIBUTED) == TO_B)
-        for entry in entries(connection, COMPLAINT, cut)
-    ]
+    days: list[tuple[date, bool]] = []
+    withdrawn: list[date] = []
+    for entry in all_entries(connection, COMPLAINT, cut):
+        day = day_of(entry.when(OPENED))
+        if entry.when(WITHDRAWN):
+            withdrawn.append(day)
+        else:
+            days.append((day, entry.fact(ATTRIBUTED) == TO_B))
     best: Complaints | None = None
     for begin, end in _twelve_months(first_day, last_day, years_from):
         within = [to_b for day, to_b in days if begin <= day <= end]
         counted = sum(within) if attributed_only else len(within)
         if best is None or counted > best.count:
-            best = Complaints(counted, sum(within), begin, end)
+            mistakes = sum(begin <= day <= end for day in withdrawn)
+            best = Complaints(counted, sum(within), mistakes, begin, end)
     assert best is not None, "there is a last day at least"
     return best
 

@@ -59,6 +59,7 @@ class Service(Struct, frozen=True, kw_only=True):
     left_out: int  # units that are in no rate: accepted while a span ran that the contract exempts
     complaints: int
     complaints_attributed: int  # of these to party B
+    complaints_withdrawn: int  # beside these: entered by mistake
     complaints_from: str
     complaints_to: str
     complaints_max: int
@@ -106,6 +107,7 @@ def judge(
         left_out=exempt.accepted + exempt.replies,
         complaints=most.count,
         complaints_attributed=most.attributed,
+        complaints_withdrawn=most.withdrawn,
         complaints_from=most.first_day.isoformat(),
         complaints_to=most.last_day.isoformat(),
         complaints_max=sla.complaints_max,

@@ -174,6 +174,7 @@ def findings(statement: Statement, service: Service) -> tuple[Finding, ...]:
 def indicators(service: Service) -> tuple[Finding, ...]:
     """The two indicators of 四.12, and what is left out of the first."""
     rate = next(rate for rate in service.rates if rate.name == service.contractual)
+    withdrawn = f"；另有误登撤销 {service.complaints_withdrawn:,} 起" if service.complaints_withdrawn else ""
     return (
         Finding(
             "成功率指标",
@@ -183,7 +184,7 @@ def indicators(service: Service) -> tuple[Finding, ...]:
         Finding(
             "投诉指标",
             f"{service.complaints_from} 至 {service.complaints_to} 投诉 {service.complaints:,} 起"
-            f"（其中乙方原因 {service.complaints_attributed:,} 起），约定不超过"
+            f"（其中乙方原因 {service.complaints_attributed:,} 起{withdrawn}），约定不超过"
             f" {service.complaints_max:,} 起：{wording.MET[service.complaints_met]}",
         ),
         Finding("剔除数量", f"约定免责时段内受理、不计入成功率的 {service.left_out:,} 条"),

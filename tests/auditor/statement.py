@@ -426,6 +426,14 @@ class Service:
         self.units = units
         self.terms = projection.terms
 
+    def withdrawn(self) -> set[int]:
+        """The entries that were made by mistake."""
+        return {
+            record["entry"] or record.index
+            for record in self.projection.notes
+            if record["event"] == "withdrawn"
+        }
+
     def spans(self, register: str) -> list[tuple[int, int | None]]:
         """From `began` to `ended` of each entry of a register."""
         began: dict[int, int] = {}
@@ -438,7 +446,8 @@ class Service:
                 began.setdefault(entry, record["at_us"])
             elif record["event"] == "ended":
                 ended.setdefault(entry, record["at_us"])
-        return [(at_us, ended.get(entry)) for entry, at_us in began.items()]
+        withdrawn = self.withdrawn()
+        return [(at_us, ended.get(entry)) for entry, at_us in began.items() if entry not in withdrawn]
 
     def excluded(self) -> Callable[[int], bool]:
         """Whether what was accepted at this time is left out."""
@@ -481,9 +490,11 @@ class Service:
         )
 
     def complaint_days(self, count: str) -> list[date]:
-        """The days of all complaints, or of those that are attributed to the other party."""
+        """The days of all complaints, of those that are attributed to the other party, or of those that
+        were withdrawn, which count in neither."""
         opened: dict[int, date] = {}
         attributed: dict[int, str] = {}
+        withdrawn = self.withdrawn()
         for record in self.projection.notes:
             if record["register"] != "complaint":
                 continue
@@ -493,9 +504,12 @@ class Service:
             for name, value in record["facts"]:
                 if name == "attributed":
                     attributed[entry] = value
+        if count == "withdrawn":
+            return sorted(day for entry, day in opened.items() if entry in withdrawn)
+        counted = {entry: day for entry, day in opened.items() if entry not in withdrawn}
         if count == "attributed":
-            return sorted(day for entry, day in opened.items() if attributed.get(entry) == "b")
-        return sorted(opened.values())
+            return sorted(day for entry, day in counted.items() if attributed.get(entry) == "b")
+        return sorted(counted.values())
 
     def complaints(self, window: Window) -> tuple[int, date, date]:
         """How many, and the first and last day of the span that has most."""
@@ -561,6 +575,7 @@ class Service:
             "left_out": self.left_out(window),
             "complaints": complaints,
             "complaints_attributed": sum(begin <= day <= end for day in self.complaint_days("attributed")),
+            "complaints_withdrawn": sum(begin <= day <= end for day in self.complaint_days("withdrawn")),
             "complaints_from": begin.isoformat(),
             "complaints_to": end.isoformat(),
             "complaints_max": sla["complaints_max"],

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from gateway.cli import run
+from gateway.commands.operator import operator
 from gateway.commands.register_lists import VIEWS, copied, notice
 from gateway.control import ControlServer
 from storage.ledger.ledger import LEDGER_NAME, Ledger
@@ -35,6 +36,7 @@ master_key_file = "secrets/master"
 CONTRACT = shipped_contract()
 MINUTE_US = 60_000_000
 DAY_US = 1440 * MINUTE_US
+WRITTEN = {"who": operator(), "withdrawn": None}  # of every row
 
 
 @pytest.fixture
@@ -277,9 +279,19 @@ async def test_an_entry_that_is_closed_after_a_restart(serving: Callable[[], Any
             "attributed": "none",
             "closed": "2026-01-05 10:00:00",
             "result": "a full inbox",
+            **WRITTEN,
         }
         still_open = (await office.ask("complaint", "list", "--open"))["complaints"]
         assert [row["entry"] for row in still_open] == [other]
+        corrected = ["--result", "switched off", "--at", "2026-01-07 10:00"]
+        await office.ask("complaint", "close", str(entry), *corrected)
+        mistaken = ["--reason", "entered twice", "--at", "2026-01-08 10:00"]
+        await office.ask("complaint", "withdraw", str(other), *mistaken)
+        office.catch_up()
+        first, second = (await office.ask("complaint", "list"))["complaints"]
+        assert (first["closed"], first["result"]) == ("2026-01-07 10:00:00", "switched off")
+        assert (first["withdrawn"], second["withdrawn"]) == (None, "entered twice")
+        assert (await office.ask("complaint", "list", "--open"))["complaints"] == []
         assert await office.refused("incident", "close", str(entry), "--result", "x") == (
             f"jingxin: entry {entry} is of the register 'complaint', not 'incident'\n"
         )
@@ -370,6 +382,7 @@ async def test_every_register_from_its_first_line_to_its_list(serving: Callable[
                 "closed": "2026-01-06 09:00:00",
                 "result": "a cable",
                 "subcontractor": "Zhong",
+                **WRITTEN,
             }
         ]
         assert await listed("maintenance") == [
@@ -383,6 +396,7 @@ async def test_every_register_from_its_first_line_to_its_list(serving: Callable[
                 "notice": "in time",
                 "began": "2026-01-08 01:05:00",
                 "ended": "2026-01-08 02:00:00",
+                **WRITTEN,
             }
         ]
         assert await listed("force-majeure") == [
@@ -394,6 +408,7 @@ async def test_every_register_from_its_first_line_to_its_list(serving: Callable[
                 "proof_due": "2026-02-09",
                 "proof": "in time",
                 "document": "豫气〔2026〕7号",
+                **WRITTEN,
             }
         ]
         assert await listed("delay") == [
@@ -404,6 +419,7 @@ async def test_every_register_from_its_first_line_to_its_list(serving: Callable[
                 "done": "2026-02-05",
                 "days_late": 4,
                 "amount_yuan": "12000.50",
+                **WRITTEN,
             }
         ]
         assert await listed("rating") == [
@@ -414,9 +430,15 @@ async def test_every_register_from_its_first_line_to_its_list(serving: Callable[
                 "support": 90,
                 "satisfaction": 88,
                 "note": None,
+                **WRITTEN,
             }
         ]
         assert (await office.ask("delay", "list", "--open"))["delays"] == []
+        for register, entry in (("incident", fault), ("force-majeure", flood), ("rating", rated)):
+            answer = await office.ask(register, "withdraw", entry, "--reason", "a mistake")
+            assert (answer["event"], answer["entry"]) == ("withdrawn", int(entry))
+        office.catch_up()
+        assert (await listed("incident"))[0]["withdrawn"] == "a mistake"
         assert rated in (await office.run("rating", "list")).split()
 
 

@@ -444,11 +444,11 @@ class Chance:
         at_us = self.now_us - random.choice((0, 0, DAY, 40 * DAY, -DAY))
         facts = []
         if register == "complaint":
-            event = random.choice(("closed", "attributed", "opened")) if entry else "opened"
+            event = random.choice(("closed", "attributed", "opened", "withdrawn")) if entry else "opened"
             if random.random() < 0.7:
                 facts.append(("attributed", random.choice("ab")))
         else:
-            event = random.choice(("ended", "ended", "began") if entry else ("began", "opened"))
+            event = random.choice(("ended", "ended", "began", "withdrawn") if entry else ("began", "opened"))
         index = self.write(Noted(self.now_us, register, entry, event, at_us, "zhang", facts))
         if not entry:
             entries.append(index)

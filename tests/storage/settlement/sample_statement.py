@@ -292,6 +292,7 @@ def _service(total_mt: Figures, total_mo: Figures, complaints: int) -> Service:
         left_out=0,
         complaints=complaints,
         complaints_attributed=min(complaints, 9),
+        complaints_withdrawn=0,
         complaints_from="2025-12-01",
         complaints_to="2026-11-30",
         complaints_max=10,

@@ -495,6 +495,36 @@ def test_complaints_may_count_by_whose_doing_they_are(told: Tell) -> None:
     assert (service.complaints, service.complaints_met) == (7, True)
 
 
+def test_what_was_entered_by_mistake_counts_no_more(told: Tell) -> None:
+    # 11 complaints, of which one was withdrawn: 10, which 不超过10起 allows. An hour of flood in which all of
+    # 10 fail was none: 90 of 100 were delivered.
+    def story(story: Story) -> None:
+        story.deliver(90)
+        flood = story.noted("force majeure")
+        story.noted("force majeure", "began", flood)
+        story.deliver(10, b"MK:0012")
+        story.noted("force majeure", "ended", flood)
+        story.noted("force majeure", "withdrawn", flood)
+        story.complain(10)
+        story.noted("complaint", "withdrawn", story.noted("complaint", attributed="b"))
+
+    (service,) = told(story).service
+    assert (service.complaints, service.complaints_attributed, service.complaints_withdrawn) == (10, 0, 1)
+    assert (service.complaints_met, service.left_out) == (True, 0)
+    assert (service.rates[0].successful, service.rates[0].total) == (90, 100)
+
+
+def test_what_is_withdrawn_after_the_cut_still_counted(tmp_path: Path) -> None:
+    # The period ends on 30 November; what is known later than 72 hours after it changes nothing.
+    with Story(tmp_path) as story:
+        story.at("2026-06-01 08:00:00").complain(11)
+        entry = story.noted("complaint")
+        story.at("2026-12-04 00:00:00").noted("complaint", "withdrawn", entry)
+        story.settle()
+        (service,) = story.statement("6").service
+    assert (service.complaints, service.complaints_withdrawn) == (12, 0)
+
+
 def test_force_majeure_is_left_out_of_the_rate_and_charged_all_the_same(told: Tell) -> None:
     # 90 delivered; in an hour of flood 10 fail: left out, 90 of 90. All 100 are charged: 30,000.
     def story(story: Story) -> None:
