@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +27,7 @@ import msgspec
 from storage.checkpoint import Checkpoint
 from storage.durable import DISK, NO_ROOM_ERRORS, make_directory
 from storage.errors import CorruptEvidence, DurabilityLost, NoRoom, NoSuchRecord
+from storage.listing import listed
 from storage.note import Note, NoteError
 from storage.seal import day_of
 
@@ -34,6 +36,7 @@ CHECKPOINTS_NAME: Final = "checkpoints"
 COSIGNED_NAME: Final = "cosigned"  # what witnesses have given back, a file for each
 COSIGNED_SUFFIX: Final = ".cosigned"
 
+_DAY_NAME: Final = re.compile(r".{4}-.{2}-.{2}")
 _CHAIN_START: Final = bytes(32)
 _END: Final = b"\n\n"
 
@@ -48,7 +51,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 def day_paths(directory: Path) -> list[Path]:
     """The files of all days, oldest first. `directory`: that of the proofs."""
-    return sorted((directory / CHECKPOINTS_NAME).glob("????-??-??"))
+    return sorted(path for path in listed(directory / CHECKPOINTS_NAME) if _DAY_NAME.fullmatch(path.name))
 
 
 def extent(directory: Path) -> list[tuple[Path, int]]:
@@ -100,7 +103,7 @@ def signed_records(directory: Path) -> int:
 
 def cosigned_paths(directory: Path) -> list[Path]:
     """What witnesses have given back. `directory`: that of the proofs."""
-    return sorted((directory / COSIGNED_NAME).glob(f"*{COSIGNED_SUFFIX}"))
+    return sorted(path for path in listed(directory / COSIGNED_NAME) if path.suffix == COSIGNED_SUFFIX)
 
 
 def newest_with(directory: Path, index: int) -> tuple[Note, int]:

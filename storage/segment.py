@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from typing import Final
 import msgspec
 
 from storage.errors import CorruptEvidence
+from storage.listing import listed
 
 # docs/evidence-format.md has both layouts field by field; the structs here are their definition in code.
 _SEGMENT_HEAD: Final = struct.Struct(">4sBBHII16s32sQQQQ")
@@ -36,6 +38,7 @@ _FRAME_HEAD: Final = struct.Struct(">4sBBHIIQQ32sI")
 _FRAME_MAGIC: Final = b"JXBF"
 _CRC: Final = struct.Struct(">I")
 FRAME_HEADER_OCTETS: Final = _FRAME_HEAD.size + _CRC.size
+_SEGMENT_NAME: Final = re.compile(r"[0-9]{20}\.seg")
 LENGTH: Final = struct.Struct(">I")  # before each record
 VERSION: Final = 1
 SHA_256: Final = 1  # hash algorithm; 2 is kept for SM3
@@ -69,8 +72,8 @@ def segment_path(directory: Path, first_index: int) -> Path:
 
 
 def segment_paths(directory: Path) -> list[Path]:
-    """All segments of an evidence directory, oldest first."""
-    return sorted(path for path in directory.glob("*.seg") if len(path.stem) == 20 and path.stem.isdigit())
+    """All segments of an evidence directory, oldest first. Raises OSError where it cannot be read."""
+    return sorted(path for path in listed(directory) if _SEGMENT_NAME.fullmatch(path.name))
 
 
 def encode_segment_header(header: SegmentHeader) -> bytes:

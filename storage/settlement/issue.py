@@ -28,6 +28,7 @@ from storage.checkpoint import Checkpoint
 from storage.checkpoints import CHECKPOINTS_NAME, extent, published, signed
 from storage.durable import DISK, create_file_durably, make_directory
 from storage.errors import CorruptEvidence, EvidenceError
+from storage.listing import listed
 from storage.lock import lock_file
 from storage.note import Note, NoteError, Signer, VerifierKey, from_base64
 from storage.reader import LogReader
@@ -148,7 +149,7 @@ def versions(directory: Path, period: str) -> list[Issued]:
 
 def _beside(directory: Path) -> list[Issued]:
     """Every version in the directory of a period, by number."""
-    found = [read_version(path) for path in directory.glob("v*") if _VERSION.fullmatch(path.name)]
+    found = [read_version(path) for path in listed(directory) if _VERSION.fullmatch(path.name)]
     return sorted(found, key=lambda issued: issued.version)
 
 

@@ -1,6 +1,8 @@
 """`jingxin evidence`: what it says of a sound log, of one message, and of a damaged file."""
 
+import errno
 import json
+import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -144,6 +146,22 @@ def test_a_contradiction_is_named_by_its_record(config: Path, capsys: pytest.Cap
         f"jingxin: {directory}: 1 contradictions, the first in record 8: a second final outcome of 1:"
         " keep the files as they are and report it\n"
     )
+
+
+def test_evidence_that_may_not_be_read_is_not_called_missing(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Root may read everything, so the refusal is made here."""
+    evidence = config.parent / "var" / "evidence"
+
+    def refuse(path: Path) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    for command in (["verify"], ["show", "1"]):
+        assert run(["evidence", *command, "-c", str(config)]) == 1
+        said = capsys.readouterr().err
+        assert said == f"jingxin: {evidence}: Permission denied: give this user the permission\n"
 
 
 def test_the_records_of_a_message(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
