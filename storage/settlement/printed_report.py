@@ -117,10 +117,11 @@ def _assessment(blocks: Blocks, assessment: Assessment) -> Iterable[Flowable]:
     yield blocks.section("考核评分（合同三.9）")
     yield _scores(blocks, assessment)
     yield Spacer(0, 4)
-    for stretch in assessment.report.stretches:
-        if len(assessment.report.stretches) > 1:
-            yield blocks.note(f"{_months(stretch)}：")
-        yield blocks.pairs(_judged(stretch.service))
+    stretches = assessment.report.stretches
+    if len(stretches) == 1:
+        yield blocks.pairs(_judged(stretches[0].service))
+    else:  # what is sealed fits on one page
+        yield blocks.pairs([(_months(stretch), _conclusion(stretch.service)) for stretch in stretches])
     sealed = (
         f"双方确认本年度考核验收材料及所附《{wording.REPORT_TITLE}》，考核结论："
         f"{wording.PASSED[assessment.passed]}。"
@@ -440,8 +441,11 @@ def _months(stretch: Stretch) -> str:
 
 def _judged(service: Service) -> Sequence[tuple[str, str]]:
     """The indicators of 四.12 and what they come to."""
-    verdict = f"{wording.COMBINED[service.combine]}；统计期内{wording.MET[service.met]}"
-    return (*((each.point, each.text) for each in indicators(service)), ("指标结论", verdict))
+    return (*((each.point, each.text) for each in indicators(service)), ("指标结论", _conclusion(service)))
+
+
+def _conclusion(service: Service) -> str:
+    return f"{wording.COMBINED[service.combine]}；统计期内{wording.MET[service.met]}"
 
 
 # -- rows ----------------------------------------------------------------------------------------------------
@@ -495,7 +499,7 @@ def _incident(incident: Incident) -> Sequence[str]:
 
 
 def _of_limit(minutes: int, limit_minutes: int) -> str:
-    return f"{wording.minutes(minutes)} / {wording.minutes(limit_minutes)}"
+    return f"{wording.minutes(minutes)}\n/ {wording.minutes(limit_minutes)}"
 
 
 def _incident_sums(incidents: Sequence[Incident]) -> str:

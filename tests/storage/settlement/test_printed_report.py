@@ -410,7 +410,9 @@ def test_what_the_terms_decide_is_shown_for_the_months_in_which_they_hold() -> N
     ):
         assert told in text
     assert text.count("2026年6月合计") == 1
-    assert f"{after}：" in texts(printed_report(sample_assessment(report)))[0]
+    sealed = texts(printed_report(sample_assessment(report)))[0]
+    assert f"{after}两项指标达到其一即为达标；统计期内未达标" in sealed
+    assert "乙方（盖章）" in sealed
 
 
 def test_nothing_is_said_where_there_is_nothing() -> None:
