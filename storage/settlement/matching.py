@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, get_args
 
 from msgspec import Struct
 
+from protocol.cmpp_msg_id import msg_id_of
 from protocol.smpp.receipt import canonical_id, id_candidates
 from storage.database import transaction
 from storage.ledger.schema import table
@@ -220,7 +221,7 @@ class Matching:
             (
                 (canonical_id(candidate), number_hash, place)
                 for carrier_id, number_hash, place in theirs
-                for candidate in id_candidates(carrier_id)
+                for candidate in _notations(carrier_id)
             ),
         )
         self._connection.execute("CREATE INDEX their_notation_by_place ON their_notation (place)")
@@ -342,6 +343,13 @@ class Matching:
 
     def _find(self, kind: FindingKind, columns: str, source: str) -> None:
         self._execute(f"INSERT INTO finding SELECT '{kind}', {columns} FROM {source}")
+
+
+def _notations(billed_id: bytes) -> tuple[bytes, ...]:
+    """What an id of a bill may stand for: as ids of receipts, and one that may be CMPP's in print."""
+    cmpp = msg_id_of(billed_id)
+    printed = () if cmpp is None else id_candidates(b"%016x" % cmpp)
+    return (*id_candidates(billed_id), *printed)
 
 
 def _text_of(carrier_id: bytes) -> bytes:

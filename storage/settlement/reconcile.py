@@ -5,9 +5,9 @@ that it reported as delivered though its answer never came. Where the bill has r
 came from the carrier. Theirs is a row of the bill.
 
 Both are matched one to one, in three passes over what is still free: by the carrier's id as it stands; by
-other notations of it (hexadecimal or decimal, case, leading zeros), where the number agrees; by number and
-time within a tolerance. Wherever both sides have a number it has to agree: carriers use their ids again.
-Within a pass the nearest in time are matched first. So nothing depends on the order of the bill.
+other notations of it (hexadecimal or decimal, case, leading zeros, CMPP's print), where the number agrees; by
+number and time within a tolerance. Wherever both sides have a number it has to agree: carriers use their ids
+again. Within a pass the nearest in time are matched first. So nothing depends on the order of the bill.
 
 Money is in 0.0001 yuan, time in microseconds.
 """
