@@ -9,12 +9,12 @@ from typing import Final
 from bench.outcome import Bounds, Outcome, figures_of, outcome
 from bench.world import World
 from gateway.trial import TrialError
-from storage.note import LOG
+from storage.proofs.note import LOG
+from storage.proofs.signing_key import make_signing_key, public_path, read_verifier_key
+from storage.proofs.verify_tree import Proofs
 from storage.reader import LogReader
 from storage.segment import FIRST_INDEX
-from storage.signing_key import make_signing_key, public_path, read_verifier_key
 from storage.verify import verify
-from storage.verify_tree import Proofs
 
 # How much more CPU a message may cost the gateway while a ledger reads what it writes, on another core.
 CPU_SHARE_MAX: Final = 1.03

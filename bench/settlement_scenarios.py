@@ -22,8 +22,8 @@ from bench.past import SUBSCRIBERS, Past, Written, number_hash
 from storage.ledger.ledger import BATCH_RECORDS, LEDGER_NAME, dump, read_ledger, rebuild
 from storage.ledger.schema import table
 from storage.ledger.search import Wanted, search
-from storage.notary import Notary
-from storage.note import LOG, Signer
+from storage.proofs.notary import Notary
+from storage.proofs.note import LOG, Signer
 from storage.settlement.calendar import Period, parse_period
 from storage.settlement.contract import shipped_contract
 

@@ -42,7 +42,7 @@ from gateway.trial import (
     wait_until_ready,
     write_configuration,
 )
-from storage.checkpoints import signed_records
+from storage.proofs.checkpoints import signed_records
 
 _ANSWER_S: Final = 60.0
 _LINKS_S: Final = 20.0

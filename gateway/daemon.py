@@ -55,10 +55,11 @@ from gateway.routes import Routes
 from gateway.turns import TICK_S, Turns, every
 from gateway.upkeep import Upkeep
 from gateway.upstream import Listener
-from storage import checkpoints, records
+from storage import records
 from storage.errors import CorruptEvidence
 from storage.keys import Keyring, read_master_key
 from storage.log import EvidenceLog
+from storage.proofs import checkpoints
 from storage.register import REGISTER_NAME
 from storage.seal import Sealer
 

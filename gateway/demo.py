@@ -43,8 +43,8 @@ from gateway.trial import (
     wait_until_ready,
     write_configuration,
 )
-from storage.note import LOG
-from storage.signing_key import make_signing_key
+from storage.proofs.note import LOG
+from storage.proofs.signing_key import make_signing_key
 
 PORT: Final = 2775
 HTTP_PORT: Final = 9464

@@ -19,9 +19,9 @@ from gateway.config_table import is_credential
 from gateway.watch import Watch
 from storage.errors import EvidenceError
 from storage.ledger.ledger import LEDGER_NAME, Ledger
-from storage.notary import STEP_RECORDS, Notary
-from storage.note import LOG
-from storage.signing_key import read_signing_key
+from storage.proofs.notary import STEP_RECORDS, Notary
+from storage.proofs.note import LOG
+from storage.proofs.signing_key import read_signing_key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from gateway.alarm_file import read_alarms
-from storage.checkpoints import signed_records
 from storage.ledger.ledger import LEDGER_NAME, applied_index
+from storage.proofs.checkpoints import signed_records
 from storage.settlement.alarms import Alarm
 
 # Whoever asks for the status or the metrics waits for nobody who has the tables to himself.

@@ -47,7 +47,7 @@ from storage.archive_proofs import Covering, copy_proofs, covering
 from storage.durable import DISK, Disk
 from storage.errors import CorruptEvidence, LogInUse
 from storage.lock import lock_file
-from storage.note import VerifierKey
+from storage.proofs.note import VerifierKey
 from storage.reader import LogReader
 from storage.retention import Survey
 from storage.seal import day_of

@@ -22,10 +22,10 @@ from msgspec import Struct
 
 from storage.durable import NO_ROOM_ERRORS, Disk
 from storage.errors import CorruptEvidence, DurabilityLost, EvidenceError, NoRoom
-from storage.note import VerifierKey
+from storage.proofs.note import VerifierKey
+from storage.proofs.verify_tree import Proofs
 from storage.segment import SEGMENT_HEADER_OCTETS, Frame, SegmentHeader, SegmentReader, segment_paths
 from storage.verify import verify
-from storage.verify_tree import Proofs
 
 EVIDENCE_NAME: Final = "evidence"
 PROOFS_NAME: Final = "proofs"

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from storage.checkpoint import Checkpoint
-from storage.checkpoints import (
+from storage.errors import CorruptEvidence
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.checkpoints import (
     CHECKPOINT_NAME,
     CHECKPOINTS_NAME,
     COSIGNED_NAME,
@@ -20,10 +21,9 @@ from storage.checkpoints import (
     extent,
     signed,
 )
-from storage.errors import CorruptEvidence
-from storage.notary import TILE_NAME
-from storage.note import Note, NoteError
-from storage.tiles import HEIGHT, WIDTH, Tiles, levels_of, tile_path
+from storage.proofs.notary import TILE_NAME
+from storage.proofs.note import Note, NoteError
+from storage.proofs.tiles import HEIGHT, WIDTH, Tiles, levels_of, tile_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

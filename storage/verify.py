@@ -19,6 +19,7 @@ from storage.errors import ContentErased, CorruptEvidence, KeyFileError
 from storage.history import Damage, History, VerifyReport
 from storage.keys import Keyring, key_file_name, read_key_file
 from storage.lock import is_locked
+from storage.proofs.verify_tree import Proofs, TreeCheck
 from storage.reader import MARK_NAME, DurableMark, LogReader
 from storage.records import AnyRecord, decode
 from storage.segment import (
@@ -34,7 +35,6 @@ from storage.segment import (
     check_neighbours,
     segment_paths,
 )
-from storage.verify_tree import Proofs, TreeCheck
 
 
 def verify(

@@ -22,9 +22,9 @@ from storage.errors import CorruptEvidence, NoSuchRecord
 
 if TYPE_CHECKING:
     from storage.history import VerifyReport
-    from storage.proof import MessageProof
+    from storage.proofs.proof import MessageProof
+    from storage.proofs.verify_tree import Proofs
     from storage.reader import LogReader
-    from storage.verify_tree import Proofs
 
 app = typer.Typer(no_args_is_help=True, help="The append-only evidence of every message.")
 
@@ -130,10 +130,10 @@ def prove(config: ConfigOption, message: IdArgument, output: OutputOption = None
 
 def proof_of(reader: LogReader, proofs_dir: Path, indexes: Sequence[int]) -> MessageProof:
     """Of the records of one message. Raises NoSuchRecord where not all of them are signed yet."""
-    from storage.checkpoints import newest_with
-    from storage.notary import TILE_NAME
-    from storage.proof import prove as prove_records
-    from storage.tiles import Tiles
+    from storage.proofs.checkpoints import newest_with
+    from storage.proofs.notary import TILE_NAME
+    from storage.proofs.proof import prove as prove_records
+    from storage.proofs.tiles import Tiles
 
     note, size = newest_with(proofs_dir, max(indexes))
     records = {index: reader.find(index) for index in indexes}
@@ -148,9 +148,9 @@ def check_proof(
     json: JsonOption = False,
 ) -> None:
     """Checks one message's proof with nothing but the keys of those who signed, and shows its records."""
-    from storage.merkle import ProofError
-    from storage.note import NoteError
-    from storage.proof import MessageProof
+    from storage.proofs.merkle import ProofError
+    from storage.proofs.note import NoteError
+    from storage.proofs.proof import MessageProof
 
     try:
         found = MessageProof.parse(file.read_bytes()).check(
@@ -184,13 +184,13 @@ def witness(
     output: OutputOption = None,
 ) -> None:
     """For the other party: sees that the log extends what it had last seen, remembers that, and cosigns."""
-    from storage.checkpoint import Checkpoint
-    from storage.checkpoints import published
-    from storage.notary import TILE_NAME
-    from storage.note import WITNESS
-    from storage.signing_key import read_signing_key
-    from storage.tiles import Tiles
-    from storage.witness import Witness
+    from storage.proofs.checkpoint import Checkpoint
+    from storage.proofs.checkpoints import published
+    from storage.proofs.notary import TILE_NAME
+    from storage.proofs.note import WITNESS
+    from storage.proofs.signing_key import read_signing_key
+    from storage.proofs.tiles import Tiles
+    from storage.proofs.witness import Witness
 
     note = published(proofs)
     tiles = Tiles(proofs / TILE_NAME, Checkpoint.parse(note.text).size)
@@ -206,7 +206,7 @@ def cosigned(
     key: KeyOption = "",
 ) -> None:
     """Keeps a witness's cosignature among the proofs; it must be of a witness in evidence.witnesses."""
-    from storage.cosigned import keep
+    from storage.proofs.cosigned import keep
 
     tables = read(config)
     believed = log_key(tables, key)
@@ -217,7 +217,7 @@ def cosigned(
 
 def _signed(config: Path | None, proofs: Path | None, key: str, witnesses: list[str]) -> Proofs | None:
     """The proofs to be checked; None where nothing was signed yet, and nobody says that something was."""
-    from storage.verify_tree import Proofs
+    from storage.proofs.verify_tree import Proofs
 
     tables = None if config is None else read(config)
     directory = proofs or (None if tables is None else tables.gateway.proofs_dir)
@@ -237,8 +237,8 @@ def _signed(config: Path | None, proofs: Path | None, key: str, witnesses: list[
 
 def _anything_signed(directory: Path, *, asked: bool) -> bool:
     """Whether there are checkpoints. Raises CorruptEvidence where there were, or somebody says so."""
-    from storage.checkpoints import CHECKPOINT_NAME, CHECKPOINTS_NAME, COSIGNED_NAME, extent
-    from storage.notary import TILE_NAME
+    from storage.proofs.checkpoints import CHECKPOINT_NAME, CHECKPOINTS_NAME, COSIGNED_NAME, extent
+    from storage.proofs.notary import TILE_NAME
 
     if extent(directory):
         return True

@@ -36,11 +36,11 @@ from protocol.smpp.codes import EsmClass, TlvTag
 from protocol.smpp.pdu import SubmitSm
 from protocol.udh import HeaderError, parse_header
 from storage import records
-from storage.checkpoints import published
 from storage.csv_cells import defused
 from storage.errors import ContentErased, NoSuchRecord
 from storage.keys import Keyring
 from storage.ledger.search import Found
+from storage.proofs.checkpoints import published
 from storage.reader import LogReader
 from storage.records import Accepted, AnyRecord, Replaced
 from storage.seal import unseal

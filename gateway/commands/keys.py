@@ -25,8 +25,8 @@ def init(config: ConfigOption) -> None:
     overwritten."""
     # Their cryptography takes a while to import.
     from storage.keys import initialise_master_key
-    from storage.note import LOG
-    from storage.signing_key import make_signing_key, public_path, read_signing_key, write_public_key
+    from storage.proofs.note import LOG
+    from storage.proofs.signing_key import make_signing_key, public_path, read_signing_key, write_public_key
 
     tables = read(config)
     path, signing = master_key_file(tables), signing_key_file(tables)
@@ -49,7 +49,7 @@ def witness(
     name: Annotated[str, typer.Option("--name", help="Whose key it is.")],
 ) -> None:
     """Makes a key with which the other party cosigns, mode 0600, and prints its verifier key."""
-    from storage.note import WITNESS
-    from storage.signing_key import make_signing_key
+    from storage.proofs.note import WITNESS
+    from storage.proofs.signing_key import make_signing_key
 
     typer.echo(str(make_signing_key(file, name, WITNESS)))

@@ -80,8 +80,8 @@ def _contract(config: Config) -> list[str]:
 
 def _check_signing_key(path: Path, log: str) -> None:
     from storage.errors import KeyFileError
-    from storage.note import LOG
-    from storage.signing_key import read_signing_key
+    from storage.proofs.note import LOG
+    from storage.proofs.signing_key import read_signing_key
 
     name = read_signing_key(path, LOG, guarded=is_credential(path)).verifier.name
     if name != log:

@@ -77,12 +77,12 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
     """
     from gateway.settlement_inputs import inputs_of
     from storage.ledger.ledger import LEDGER_NAME, progress_of, read_ledger
-    from storage.note import LOG
+    from storage.proofs.note import LOG
+    from storage.proofs.signing_key import read_signing_key
     from storage.reader import LogReader
     from storage.settlement.counts import check_all_there
     from storage.settlement.issue import STATEMENTS_NAME, StatementError, issue, tied_checkpoint
     from storage.settlement.statement import cut_of, make_statement
-    from storage.signing_key import read_signing_key
 
     tables = read(config)
     gateway = tables.gateway
@@ -177,9 +177,9 @@ def verify(
     With a configuration, or, for the other party, with the files and the key alone.
     """
     from gateway.settlement_inputs import inputs_of_version
+    from storage.proofs.verify_tree import Proofs
     from storage.settlement.check import check_statement
     from storage.settlement.issue import check_version, read_version
-    from storage.verify_tree import Proofs
 
     tables = None if config is None else read(config)
     if tables is None and (evidence is None or proofs is None or not key):

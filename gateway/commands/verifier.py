@@ -12,7 +12,7 @@ from gateway.config_table import ConfigError
 from storage.errors import KeyFileError
 
 if TYPE_CHECKING:
-    from storage.note import VerifierKey
+    from storage.proofs.note import VerifierKey
 
 KeyOption = Annotated[
     str, typer.Option("--key", metavar="KEY", help="The log's verifier key, or the file that holds it.")
@@ -21,15 +21,15 @@ KeyOption = Annotated[
 
 def verifier_key(text: str) -> VerifierKey:
     """A key as it stands, or from the file of this name."""
-    from storage.note import VerifierKey
-    from storage.signing_key import read_verifier_key
+    from storage.proofs.note import VerifierKey
+    from storage.proofs.signing_key import read_verifier_key
 
     return VerifierKey.parse(text) if text.count("+") >= 2 else read_verifier_key(Path(text))
 
 
 def log_key(tables: Tables, key: str) -> VerifierKey:
     """The log's verifier key: the one given, else the one beside the key that signs."""
-    from storage.signing_key import public_path
+    from storage.proofs.signing_key import public_path
 
     if key:
         return verifier_key(key)

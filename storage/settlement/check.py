@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import msgspec
 
-from storage.checkpoint import Checkpoint
-from storage.checkpoints import signed
 from storage.history import VerifyReport
 from storage.keys import Keyring
 from storage.ledger.ledger import Ledger, read_ledger
-from storage.note import from_base64
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.checkpoints import signed
+from storage.proofs.note import from_base64
+from storage.proofs.verify_tree import Proofs
 from storage.reader import LogReader
 from storage.settlement.calendar import Period, WrongPeriod, parse_period
 from storage.settlement.contract import Contract
@@ -26,7 +27,6 @@ from storage.settlement.counts import CauseOf
 from storage.settlement.issue import Issued, StatementError, check_version, tied_checkpoint
 from storage.settlement.statement import Source, Statement, cut_of, make_statement
 from storage.verify import verify
-from storage.verify_tree import Proofs
 
 _DIFFERENCES_MAX: Final = 200  # a screen or two: whoever has more has another statement
 

@@ -24,13 +24,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from storage.checkpoint import Checkpoint
-from storage.checkpoints import CHECKPOINTS_NAME, extent, published, signed
 from storage.durable import DISK, create_file_durably, make_directory
 from storage.errors import CorruptEvidence, EvidenceError
 from storage.listing import listed
 from storage.lock import lock_file
-from storage.note import Note, NoteError, Signer, VerifierKey, from_base64
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.checkpoints import CHECKPOINTS_NAME, extent, published, signed
+from storage.proofs.note import Note, NoteError, Signer, VerifierKey, from_base64
 from storage.reader import LogReader
 from storage.seal import day_of
 from storage.settlement.statement import Statement

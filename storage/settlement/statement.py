@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from protocol.smpp.times import SHANGHAI
-from storage.checkpoint import Checkpoint
+from storage.proofs.checkpoint import Checkpoint
 from storage.settlement.amounts import cut_decimal, rounded
 from storage.settlement.calendar import Period
 from storage.settlement.contract import Contract

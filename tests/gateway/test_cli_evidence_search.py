@@ -30,8 +30,8 @@ from protocol.udh import concatenation_header
 from storage import records
 from storage.keys import Keyring, destroy_day
 from storage.ledger.ledger import LEDGER_NAME, Ledger
-from storage.notary import Notary
-from storage.proof import MessageProof
+from storage.proofs.notary import Notary
+from storage.proofs.proof import MessageProof
 from storage.reader import LogReader
 from storage.records import (
     Accepted,

@@ -25,7 +25,7 @@ from storage import records
 from storage.errors import ContentErased
 from storage.keys import Keyring, days_with_keys
 from storage.ledger.ledger import LEDGER_NAME, Ledger
-from storage.notary import Notary
+from storage.proofs.notary import Notary
 from storage.reader import LogReader
 from storage.records import Accepted, Dispatched, KeyOpened, OperatorAction, Outcome, encode
 from storage.register import REGISTER_NAME, Register
@@ -34,8 +34,8 @@ from storage.seal import Sealer
 from storage.segment import segment_paths
 from storage.settlement.calendar import moment_us
 from tests.gateway.test_registers import Desk, opened
+from tests.storage.proofs.test_verify_tree import SIGNER
 from tests.storage.scaffold import LogDriver
-from tests.storage.test_verify_tree import SIGNER
 
 CONFIG = """\
 [gateway]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import run
-from storage.note import LOG, Note
+from storage.proofs.note import LOG, Note
 from storage.settlement.issue import check_version, note_text, read_version
 from tests.storage.settlement.story import NAME, SIGNER, Story
 

@@ -10,11 +10,11 @@ import pytest
 
 from gateway.cli import run
 from gateway.password import hash_password
-from storage.checkpoint import Checkpoint
-from storage.notary import Notary
-from storage.note import LOG, Note
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.notary import Notary
+from storage.proofs.note import LOG, Note
+from storage.proofs.signing_key import read_signing_key
 from storage.records import Accepted, Dispatched, Receipt, Record, Sent, encode
-from storage.signing_key import read_signing_key
 from tests.gateway.test_cli import CONFIG
 from tests.storage.scaffold import NOON_US, LogDriver
 

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 from protocol.smpp.codes import CommandStatus
-from storage.checkpoint import Checkpoint
-from storage.checkpoints import CHECKPOINT_NAME
 from storage.history import VerifyReport
-from storage.note import LOG, Note
-from storage.signing_key import make_signing_key, public_path, read_verifier_key
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.checkpoints import CHECKPOINT_NAME
+from storage.proofs.note import LOG, Note
+from storage.proofs.signing_key import make_signing_key, public_path, read_verifier_key
+from storage.proofs.verify_tree import Proofs
 from storage.verify import verify
-from storage.verify_tree import Proofs
 from tests.integration.application import Application, submit_sm
 from tests.integration.conftest import MakeWorld
 from tests.integration.world import World, until

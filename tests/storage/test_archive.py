@@ -13,20 +13,20 @@ import pytest
 from storage import archive as archive_module
 from storage.archive import Detached, Needed, archive, detach, index_of_day, restore
 from storage.archive_directory import ArchiveError, Manifest, check_archive, read_manifest
-from storage.checkpoint import Checkpoint
-from storage.checkpoints import COSIGNED_NAME, extent, published, signed
 from storage.durable import DISK, Disk
 from storage.errors import CorruptEvidence, DurabilityLost, LogInUse, NoSuchRecord
 from storage.history import VerifyReport
 from storage.lock import lock_file
-from storage.note import LOG, Signer
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.checkpoints import COSIGNED_NAME, extent, published, signed
+from storage.proofs.note import LOG, Signer
+from storage.proofs.verify_tree import Proofs
 from storage.reader import LogReader
 from storage.records import Noted, encode
 from storage.segment import SegmentReader, segment_path, segment_paths
 from storage.verify import verify
-from storage.verify_tree import Proofs
+from tests.storage.proofs.test_verify_tree import DAY_US, SIGNER, Signed
 from tests.storage.scaffold import NOON_US, FailingDisk, LogDriver, record, stored
-from tests.storage.test_verify_tree import DAY_US, SIGNER, Signed
 
 KEY = SIGNER.verifier
 EVERYTHING = 1 << 40

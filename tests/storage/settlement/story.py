@@ -10,8 +10,9 @@ from typing import Self
 
 from protocol.smpp.times import SHANGHAI
 from storage.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
-from storage.notary import Notary
-from storage.note import LOG, Signer
+from storage.proofs.notary import Notary
+from storage.proofs.note import LOG, Signer
+from storage.proofs.verify_tree import Proofs
 from storage.reader import LogReader
 from storage.records import (
     Accepted,
@@ -37,7 +38,6 @@ from storage.settlement.contract import Contract, shipped_contract
 from storage.settlement.counts import Ending
 from storage.settlement.issue import tied_checkpoint
 from storage.settlement.statement import Source, Statement, cut_of, make_statement
-from storage.verify_tree import Proofs
 from tests.storage.scaffold import LogDriver
 
 NAME = "hn-gw-1"

@@ -25,8 +25,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.causes import cause_by, sources
 from gateway.outcomes import OutcomeTable
-from storage.cosigned import keep
-from storage.note import WITNESS, Note, Signer
+from storage.proofs.cosigned import keep
+from storage.proofs.note import WITNESS, Note, Signer
+from storage.proofs.verify_tree import Proofs
 from storage.reader import LogReader
 from storage.records import Configured, LinkEvent, Noted, Refused, encode
 from storage.settlement.calendar import parse_period
@@ -34,7 +35,6 @@ from storage.settlement.contract import read_contract, shipped_text
 from storage.settlement.issue import tied_checkpoint
 from storage.settlement.statement import cut_of, make_statement
 from storage.verify import verify
-from storage.verify_tree import Proofs
 from tests import auditor
 from tests.auditor import causes, ed25519
 from tests.storage.settlement import test_statement_golden as golden

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from storage.errors import NoSuchRecord
-from storage.note import LOG, Note, Signer
+from storage.proofs.note import LOG, Note, Signer
 from storage.reader import LogReader
 from storage.settlement.calendar import parse_period
 from storage.settlement.check import Finding, check_statement, differences

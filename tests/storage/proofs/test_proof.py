@@ -7,10 +7,10 @@ import base64
 import msgspec
 import pytest
 
-from storage.checkpoint import Checkpoint
-from storage.merkle import ProofError, leaf_hash, root_of
-from storage.note import LOG, WITNESS, Note, NoteError, Signer, VerifierKey
-from storage.proof import Checked, MessageProof, ProvenRecord, prove
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.merkle import ProofError, leaf_hash, root_of
+from storage.proofs.note import LOG, WITNESS, Note, NoteError, Signer, VerifierKey
+from storage.proofs.proof import Checked, MessageProof, ProvenRecord, prove
 from storage.records import Accepted, AnyRecord, Receipt, Sent, encode
 from tests.storage.scaffold import NOON_US, record
 

@@ -17,16 +17,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.checkpoint import Checkpoint
-from storage.checkpoints import CHECKPOINT_NAME, Entry, cosigned_paths, extent, signed
 from storage.errors import CorruptEvidence
 from storage.history import Proven
 from storage.lock import is_locked
-from storage.merkle import HASH_OCTETS, leaf_hashes, root_of, tree_root
-from storage.notary import LOCK_NAME, TILE_NAME
-from storage.note import Note, NoteError, VerifierKey
-from storage.segment import FIRST_INDEX
-from storage.tiles import (
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.checkpoints import CHECKPOINT_NAME, Entry, cosigned_paths, extent, signed
+from storage.proofs.merkle import HASH_OCTETS, leaf_hashes, root_of, tree_root
+from storage.proofs.notary import LOCK_NAME, TILE_NAME
+from storage.proofs.note import Note, NoteError, VerifierKey
+from storage.proofs.tiles import (
     HEIGHT,
     WIDTH,
     GrowingTree,
@@ -39,6 +38,7 @@ from storage.tiles import (
     tile_name,
     tile_path,
 )
+from storage.segment import FIRST_INDEX
 
 
 class Proofs:

@@ -3,7 +3,7 @@
 A leaf is a record; leaf 0 is record 1.  A *complete subtree* is named by its height and its place among those
 of that height: it covers the leaves from `place << height` on, `1 << height` of them, and never changes once
 they are there.  Every root and proof is put together from complete subtrees, which the caller reads wherever
-it keeps them (storage/tiles.py).
+it keeps them (storage/proofs/tiles.py).
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.merkle import leaf_hash, root_of, tree_root
-from storage.tiles import WIDTH, StoredTree, TileMissing, Tiles, tile_path
+from storage.proofs.merkle import leaf_hash, root_of, tree_root
+from storage.proofs.tiles import WIDTH, StoredTree, TileMissing, Tiles, tile_path
 
 LEAVES = [leaf_hash(b"%d" % number) for number in range(70_000)]
 

@@ -12,12 +12,12 @@ import os
 from pathlib import Path
 from typing import Self
 
-from storage.checkpoint import Checkpoint
 from storage.durable import make_directory, write_file_durably
 from storage.errors import EvidenceError, LogInUse
 from storage.lock import lock_file
-from storage.merkle import ProofError, Subtree, check_consistency, consistency_proof, tree_root
-from storage.note import Note, NoteError, Signer, VerifierKey
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.merkle import ProofError, Subtree, check_consistency, consistency_proof, tree_root
+from storage.proofs.note import Note, NoteError, Signer, VerifierKey
 
 
 class WitnessRefused(EvidenceError):

@@ -24,11 +24,11 @@ from typing import Final
 
 import msgspec
 
-from storage.checkpoint import Checkpoint
 from storage.durable import DISK, NO_ROOM_ERRORS, make_directory
 from storage.errors import CorruptEvidence, DurabilityLost, NoRoom, NoSuchRecord
 from storage.listing import listed
-from storage.note import Note, NoteError
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.note import Note, NoteError
 from storage.seal import day_of
 
 CHECKPOINT_NAME: Final = "checkpoint"

@@ -14,7 +14,7 @@ from typing import Final
 from storage.durable import create_file_durably, make_directory, write_file_durably
 from storage.errors import KeyFileError
 from storage.keys import read_secret
-from storage.note import LOG, WITNESS, NoteError, Signer, VerifierKey
+from storage.proofs.note import LOG, WITNESS, NoteError, Signer, VerifierKey
 
 _PREFIX: Final = "PRIVATE+KEY+"
 _SEED_OCTETS: Final = 32

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from storage.checkpoint import Checkpoint
-from storage.checkpoints import CHECKPOINT_NAME, COSIGNED_NAME, day_paths, newest_with
-from storage.cosigned import keep
 from storage.history import VerifyReport
-from storage.merkle import leaf_hash, root_of
-from storage.notary import TILE_NAME, Notary
-from storage.note import LOG, WITNESS, Note, Signer
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.checkpoints import CHECKPOINT_NAME, COSIGNED_NAME, day_paths, newest_with
+from storage.proofs.cosigned import keep
+from storage.proofs.merkle import leaf_hash, root_of
+from storage.proofs.notary import TILE_NAME, Notary
+from storage.proofs.note import LOG, WITNESS, Note, Signer
+from storage.proofs.tiles import Tiles
+from storage.proofs.verify_tree import Proofs, TreeCheck
+from storage.proofs.witness import Witness
 from storage.segment import SEGMENT_HEADER_OCTETS, segment_path
-from storage.tiles import Tiles
 from storage.verify import verify
-from storage.verify_tree import Proofs, TreeCheck
-from storage.witness import Witness
 from tests.storage.scaffold import NOON_US, LogDriver, record, stored
 
 SIGNER = Signer("hn-gw-1", LOG, bytes(range(32)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from storage.checkpoint import Checkpoint
-from storage.note import LOG, WITNESS, Note, NoteError, Signer, VerifierKey
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.note import LOG, WITNESS, Note, NoteError, Signer, VerifierKey
 
 # From the text of C2SP signed-note.
 PUBLISHED_KEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.checkpoint import Checkpoint
 from storage.errors import DurabilityLost, LogInUse
-from storage.merkle import Subtree, leaf_hash, root_of
-from storage.note import LOG, WITNESS, Note, Signer, VerifierKey
-from storage.witness import Witness, WitnessRefused
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.merkle import Subtree, leaf_hash, root_of
+from storage.proofs.note import LOG, WITNESS, Note, Signer, VerifierKey
+from storage.proofs.witness import Witness, WitnessRefused
 from tests.storage.scaffold import record
 
 LOG_SIGNER = Signer("hn-gw-1", LOG, bytes(range(32)))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from storage.checkpoint import Checkpoint
-from storage.checkpoints import COSIGNED_NAME, COSIGNED_SUFFIX, extent, signed
 from storage.durable import make_directory, write_file_durably
-from storage.note import Note, NoteError, VerifierKey
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.checkpoints import COSIGNED_NAME, COSIGNED_SUFFIX, extent, signed
+from storage.proofs.note import Note, NoteError, VerifierKey
 
 
 def keep(

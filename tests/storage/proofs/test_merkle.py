@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from storage.merkle import (
+from storage.proofs.merkle import (
     EMPTY_ROOT,
     ProofError,
     check_consistency,

@@ -15,9 +15,9 @@ from typing import Final
 
 import msgspec
 
-from storage.checkpoint import Checkpoint
-from storage.merkle import ProofError, Subtree, check_inclusion, inclusion_proof, leaf_hash
-from storage.note import Note, NoteError, VerifierKey, from_base64
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.merkle import ProofError, Subtree, check_inclusion, inclusion_proof, leaf_hash
+from storage.proofs.note import Note, NoteError, VerifierKey, from_base64
 from storage.records import AnyRecord, decode
 from storage.segment import FIRST_INDEX
 from storage.show import others_than_of_one_message

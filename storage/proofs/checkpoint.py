@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from storage.merkle import HASH_OCTETS
-from storage.note import NoteError, from_base64
+from storage.proofs.merkle import HASH_OCTETS
+from storage.proofs.note import NoteError, from_base64
 
 _SIZE_DIGITS_MAX: Final = 19  # a tree of 2**63 leaves is as large as any may be
 

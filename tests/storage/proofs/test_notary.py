@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from storage.checkpoint import Checkpoint
-from storage.checkpoints import CHECKPOINT_NAME, Checkpoints, day_paths, extent, signed
 from storage.durable import Disk
 from storage.errors import CorruptEvidence, DurabilityLost, KeyFileError, LogInUse, NoRoom
-from storage.merkle import leaf_hash, root_of
-from storage.notary import TILE_NAME, EvidenceChanged, Notary
-from storage.note import LOG, Note, Signer
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.checkpoints import CHECKPOINT_NAME, Checkpoints, day_paths, extent, signed
+from storage.proofs.merkle import leaf_hash, root_of
+from storage.proofs.notary import TILE_NAME, EvidenceChanged, Notary
+from storage.proofs.note import LOG, Note, Signer
 from storage.segment import segment_path
 from tests.storage.scaffold import NOON_US, LogDriver, record, stored
 

@@ -21,7 +21,7 @@ from typing import Final
 
 from storage.durable import DISK, NO_ROOM_ERRORS, make_directory
 from storage.errors import DurabilityLost, EvidenceError, NoRoom
-from storage.merkle import EMPTY_ROOT, HASH_OCTETS, node_hash, root_of
+from storage.proofs.merkle import EMPTY_ROOT, HASH_OCTETS, node_hash, root_of
 
 HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT
@@ -100,7 +100,7 @@ class Tiles:
         return _split(self._tile(level, place))
 
     def subtree(self, height: int, place: int) -> bytes:
-        """The hash of a complete subtree (storage/merkle.py). Raises TileMissing."""
+        """The hash of a complete subtree (storage/proofs/merkle.py). Raises TileMissing."""
         level, above = divmod(height, HEIGHT)
         first = place << above  # of the hashes at this level that it covers
         tile, start = divmod(first, WIDTH)

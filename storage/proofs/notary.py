@@ -13,16 +13,16 @@ import os
 from pathlib import Path
 from typing import Final
 
-from storage.checkpoint import Checkpoint
-from storage.checkpoints import CHECKPOINTS_NAME, Checkpoints
 from storage.durable import make_directory
 from storage.errors import CorruptEvidence, EvidenceError, KeyFileError, LogInUse
 from storage.lock import lock_file
-from storage.merkle import leaf_hashes
-from storage.note import Note, NoteError, Signer
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.checkpoints import CHECKPOINTS_NAME, Checkpoints
+from storage.proofs.merkle import leaf_hashes
+from storage.proofs.note import Note, NoteError, Signer
+from storage.proofs.tiles import StoredTree, TileMissing
 from storage.reader import LogReader
 from storage.segment import FIRST_INDEX
-from storage.tiles import StoredTree, TileMissing
 
 TILE_NAME: Final = "tile"
 LOCK_NAME: Final = "lock"
