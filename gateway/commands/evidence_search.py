@@ -317,19 +317,25 @@ def _say_what_is_not_shown(tables: Tables, result: Result) -> None:
         typer.echo(
             f"jingxin: there are more than these {len(result.found):,}, which are the newest", err=True
         )
-    if detached := _detached(tables):
+    begins, detached = _missing(tables)
+    if begins > 1:
+        typer.echo(
+            f"jingxin: the ledger begins with record {begins}: what is older is not searched", err=True
+        )
+    if detached:
         typer.echo(f"jingxin: moved out of the ledger, and not searched: {', '.join(detached)}", err=True)
     reached = reach(tables.gateway)
     if reached.behind_s > _BEHIND_S:
         typer.echo(f"jingxin: {reached.sentence}", err=True)
 
 
-def _detached(tables: Tables) -> list[str]:
-    from storage.ledger.detach import detached_months
+def _missing(tables: Tables) -> tuple[int, list[str]]:
+    """The record with which the ledger begins, and the months that were moved out of it."""
+    from storage.ledger.detach import begins_with, detached_months
     from storage.ledger.ledger import LEDGER_NAME, read_ledger
 
     with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as connection:
-        return [month.name for month in detached_months(connection)]
+        return begins_with(connection), [month.name for month in detached_months(connection)]
 
 
 def _for_a_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -35,8 +35,8 @@ from storage.settlement.registers import (
     MAINTENANCE,
     OPENED,
     PROOF,
+    PROOF_DAYS,
     RATING,
-    WITHDRAWN,
     Entry,
     all_entries,
 )
@@ -44,9 +44,6 @@ from storage.settlement.registers import (
 if TYPE_CHECKING:
     from gateway.config import GatewayConfig
     from storage.settlement.contract import Contract
-
-# The proof of force majeure is due within so many days (九.2), counted from the day after.
-PROOF_DAYS: Final = 30
 
 _HOUR_US: Final = 3_600_000_000
 _END_OF_TIME_US: Final = (1 << 63) - 1
@@ -74,7 +71,7 @@ def list_entries(
     rows = [
         view.row(entry, contract, now_us) | _written(entry)
         for entry in found
-        if not (open_only and any(map(entry.when, (*view.ended, WITHDRAWN))))
+        if not (open_only and (entry.withdrawn or any(map(entry.when, view.ended))))
     ]
     if as_json:
         progress = {"applied_index": reached.applied_index, "durable_index": reached.durable_index}
@@ -86,9 +83,13 @@ def list_entries(
 
 
 def _written(entry: Entry) -> Row:
-    """Who wrote its lines, and why it counts no more."""
-    reason = next((each.facts["reason"] for each in entry.events if each.event == WITHDRAWN), None)
-    return {"who": ", ".join(dict.fromkeys(each.who for each in entry.events)), "withdrawn": reason}
+    """When it was entered, who wrote its lines, and why it counts no more."""
+    taken_back = entry.withdrawn
+    return {
+        "written": moment(entry.events[0].time_us),
+        "who": ", ".join(dict.fromkeys(each.who for each in entry.events)),
+        "withdrawn": taken_back and taken_back.facts.get("reason", ""),
+    }
 
 
 def copied(row: Mapping[str, Any]) -> Row:

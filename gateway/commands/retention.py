@@ -113,7 +113,7 @@ def _needed(gateway: GatewayConfig) -> list[Needed]:
     Raises DatabaseError.
     """
     from storage.archive import Needed
-    from storage.ledger.ledger import LEDGER_NAME, applied_index
+    from storage.ledger.ledger import LEDGER_NAME, durable_index
     from storage.register import REGISTER_NAME, Register
 
     ledger, numbers = gateway.state_dir / LEDGER_NAME, gateway.state_dir / REGISTER_NAME
@@ -122,7 +122,7 @@ def _needed(gateway: GatewayConfig) -> list[Needed]:
         register = Register.open(numbers)
         known = register.load().applied_index
         register.close()
-    return [Needed(applied_index(ledger) + 1, LEDGER_NAME), Needed(known + 1, REGISTER_NAME)]
+    return [Needed(durable_index(ledger) + 1, LEDGER_NAME), Needed(known + 1, REGISTER_NAME)]
 
 
 # -- erasure -------------------------------------------------------------------------------------------------

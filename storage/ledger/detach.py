@@ -15,8 +15,8 @@ that of the same table in the ledger or in the month's file.
 A crash before the last step leaves the ledger as it was, and perhaps the file, which a repetition compares
 and takes.
 
-Whoever counts or looks for something in a ledger has to ask `detached_months` first: in the other tables
-there is no trace of what these months held.
+Whoever counts or looks for something in a ledger has to ask `detached_months` and `begins_with` first: in the
+other tables there is no trace of what these months held.
 """
 
 from __future__ import annotations
@@ -93,6 +93,16 @@ def detached_months(connection: sqlite3.Connection) -> list[DetachedMonth]:
         return []
     rows = connection.execute("SELECT * FROM detached ORDER BY name")
     return [DetachedMonth(*row) for row in rows]
+
+
+def begins_with(connection: sqlite3.Connection) -> int:
+    """The index of the first record that a ledger knew, detached months included; 0 where it has none.
+
+    Above 1 it was made of evidence whose beginning was archived, and what is counted in it may be too little.
+    """
+    begins: list[int] = [row[0] for row in connection.execute("SELECT first_index FROM month")]
+    begins += [month.first_index for month in detached_months(connection)]
+    return min(begins, default=0)
 
 
 @contextmanager

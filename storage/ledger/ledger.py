@@ -105,6 +105,11 @@ class Ledger:
         begin = max(self.applied_index + 1, self._reader.first_index)
         if begin >= stop:
             return False
+        if self.applied_index and begin > self.applied_index + 1:
+            raise DatabaseError(
+                f"{self.path}: it has {self.applied_index} records, and the evidence begins with {begin}:"
+                " restore the archived segments between them"
+            )
         applied = self.applied_index
         for frame in self._reader.frames(begin, stop):
             applied = self._take(frame, begin, stop)
@@ -237,6 +242,22 @@ def applied_index(path: Path, *, busy_s: float = BUSY_S) -> int:
             return progress_of(connection).applied_index
     except DatabaseError:
         return 0
+
+
+def durable_index(path: Path) -> int:
+    """As `applied_index`, of what is on disk for certain: what is committed may wait in the file beside
+    (-wal) until a power cut takes it back. Raises DurabilityLost."""
+    applied = applied_index(path)
+    for each in (path.with_name(f"{path.name}-wal"), path):  # in this order what one hands on is in the other
+        try:
+            descriptor = os.open(each, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            DISK.sync_data(each, descriptor)
+        finally:
+            os.close(descriptor)
+    return applied
 
 
 def lock_ledger(path: Path) -> int:

@@ -21,6 +21,7 @@ from storage.proofs.checkpoints import signed
 from storage.proofs.note import from_base64
 from storage.proofs.verify_tree import Proofs
 from storage.reader import LogReader
+from storage.segment import FIRST_INDEX
 from storage.settlement.calendar import Period, WrongPeriod, parse_period
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf
@@ -70,6 +71,11 @@ def check_statement(
                 f"{issued.directory}: final, and tied to {checkpoint.size} records instead of {tied.size}"
             )
         identity = reader.identity
+        if reader.first_index > FIRST_INDEX:
+            raise StatementError(
+                f"{evidence}: it begins with record {reader.first_index}, and a statement follows from all of"
+                " it: put the archived segments beside these"
+            )
     with TemporaryDirectory(prefix="jingxin-statement-", dir=scratch) as directory:
         path = Path(directory) / "ledger.db"
         with Ledger.open(path, evidence, synchronous="OFF") as ledger:

@@ -24,10 +24,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple
 
-from storage.ledger.detach import detached_months
+from storage.ledger.detach import begins_with, detached_months
 from storage.ledger.projection import Owner
 from storage.ledger.schema import table
 from storage.ledger.standing import Standing, open_standing
+from storage.segment import FIRST_INDEX
 from storage.settlement.calendar import AHEAD_OF_UTC_US, DAY_US, Month
 from storage.settlement.errors import SettlementError
 from storage.settlement.terms import Unit
@@ -182,7 +183,14 @@ def count(
 
 
 def check_all_there(connection: sqlite3.Connection, start_us: int) -> None:
-    """Raises SettlementError where something of what came from this time on was moved out of the ledger."""
+    """Raises SettlementError where something of what came from this time on was moved out of the ledger, and
+    where its beginning is missing: who accounts are, and what was registered, stands there."""
+    begins = begins_with(connection)
+    if begins > FIRST_INDEX:
+        raise SettlementError(
+            f"the ledger begins with record {begins}, and what came before would be missing: restore the"
+            " archived segments, then `jingxin ledger rebuild`"
+        )
     for month in detached_months(connection):
         if month.newest_us >= start_us or month.name >= str(Month.of(start_us)):
             raise SettlementError(

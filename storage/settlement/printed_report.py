@@ -29,7 +29,7 @@ from storage.settlement.printed import rates_table
 from storage.settlement.quality import Coverage, Delays
 from storage.settlement.report import Assessment, Incident, MonthlyRate, Report, Stretch
 from storage.settlement.service import RateName, Service
-from storage.settlement.tables import CHARTED_MAX, DoesNotAddUp, indicators, ranked
+from storage.settlement.tables import CHARTED_MAX, DoesNotAddUp, exemptions, indicators, ranked
 
 # Columns in points.
 _SCORE_WIDTHS: Final = (104, 212, 50, 80, 68)
@@ -37,9 +37,10 @@ _RATE_WIDTHS: Final = (70, 86, 80, 80, 99, 99)
 _COVERAGE_WIDTHS: Final = (84, 58, 66, 66, 58, 44, 44, 44, 50)
 _REPORT_WIDTHS: Final = (112, 46, 72, 46, 54, 44, 44, 44, 52)
 _LINK_WIDTHS: Final = (190, 108, 108, 108)
-_INCIDENT_WIDTHS: Final = (50, 78, 113, 30, 62, 60, 31, 60, 31)
+_INCIDENT_WIDTHS: Final = (50, 100, 98, 30, 62, 56, 31, 56, 31)
 _WORK_WIDTHS: Final = (50, 160, 78, 78, 78, 40, 31)
-_PREVENTED_WIDTHS: Final = (50, 231, 78, 78, 78)
+_PREVENTED_WIDTHS: Final = (50, 152, 78, 78, 78, 78)
+_WITHDRAWAL_WIDTHS: Final = (50, 48, 118, 78, 78, 48, 94)
 _LATE_WIDTHS: Final = (50, 98, 52, 52, 146, 42, 74)
 assert all(
     sum(widths) <= WIDTH
@@ -53,6 +54,7 @@ assert all(
         _WORK_WIDTHS,
         _PREVENTED_WIDTHS,
         _LATE_WIDTHS,
+        _WITHDRAWAL_WIDTHS,
     )
 )
 
@@ -199,6 +201,7 @@ class _Story:
             *self._maintenance(),
             *self._force_majeure(),
             *self._late(),
+            *self._withdrawals(),
         ]
 
     def _indicators(self) -> Iterable[Flowable]:
@@ -207,7 +210,8 @@ class _Story:
             yield from self._named(stretch)
             yield rates_table(self._blocks, stretch.service)
             yield Spacer(0, 4)
-            yield self._blocks.pairs(_judged(stretch.service))
+            exempt = ((each.point, each.text) for each in exemptions(stretch.service))
+            yield self._blocks.pairs((*_judged(stretch.service), *exempt))
         yield self._blocks.note("减免费用按结算期计算，见短信结算清单。")
 
     def _rates(self) -> Iterable[Flowable]:
@@ -306,7 +310,7 @@ class _Story:
         yield from self._section("五、故障登记（合同四.1）")
         yield self._blocks.note(
             "用时从登记的发生时间起算，不足一分钟按一分钟计；进行中的计至统计截止时；其后为约定的时限。"
-            "编号为证据日志记录号。"
+            "录入、末条：登记首条、末条的录入时间。编号为证据日志记录号。"
         )
         if incidents:
             yield self._blocks.note(_incident_sums(incidents))
@@ -362,19 +366,20 @@ class _Story:
         yield from self._section("七、不可抗力（合同九.2）")
         yield self._blocks.note("合同正文九.2：发生后三十日内提供权威证明文件和书面说明。")
         yield self._listed(
-            ("编号", "事由", "开始", "结束", "证明文件"),
+            ("编号", "事由", "开始", "结束", "登记", "证明文件"),
             [
                 (
                     str(each.entry),
                     each.what,
                     each.began,
                     each.ended or wording.NOT_RECORDED,
+                    each.written,
                     each.proven or wording.NOT_RECORDED,
                 )
                 for each in self._report.force_majeure
             ],
             _PREVENTED_WIDTHS,
-            5,
+            6,
         )
 
     def _late(self) -> Iterable[Flowable]:
@@ -408,6 +413,31 @@ class _Story:
             ("应付违约金", f"{wording.money(report.penalty_due)} 元"),
         )
         yield KeepTogether([self._blocks.pairs(sums)])
+
+    def _withdrawals(self) -> Iterable[Flowable]:
+        """Where there are none, nothing has to be looked at."""
+        withdrawals = self._report.withdrawals
+        if not withdrawals:
+            return
+        yield from self._section("九、撤销的登记")
+        yield self._blocks.note("以下登记因误登撤销，不计入上述各项；证据日志中保留原登记和撤销记录。")
+        yield self._listed(
+            ("编号", "登记簿", "事项", "发生时间", "撤销时间", "撤销人", "撤销原因"),
+            [
+                (
+                    str(each.entry),
+                    wording.REGISTERS[each.register],
+                    each.what,
+                    each.opened,
+                    each.withdrawn,
+                    each.who,
+                    each.reason,
+                )
+                for each in withdrawals
+            ],
+            _WITHDRAWAL_WIDTHS,
+            7,
+        )
 
     def _named(self, stretch: Stretch) -> Iterable[Flowable]:
         """Which months it has, unless there is only one."""
@@ -487,7 +517,7 @@ def _incident(incident: Incident) -> Sequence[str]:
     clocks = incident.clocks
     return (
         str(incident.entry),
-        incident.opened,
+        f"{incident.opened} 录入 {incident.written} 末条 {incident.last_written}",
         incident.what,
         wording.SEEN_BY.get(incident.by, incident.by) or wording.NO_SHARE,
         incident.subcontractor or wording.NO_SHARE,

@@ -39,6 +39,9 @@ DONE: Final = "done"  # a service that was late is there (十三.3)
 RELEASED: Final = "released"  # of a hold
 WITHDRAWN: Final = "withdrawn"  # it was entered by mistake, and counts for nothing from then on
 
+# The proof of force majeure is due within so many days (九.2), counted from the day after.
+PROOF_DAYS: Final = 30
+
 # Fact of a complaint: whose doing it is, as it was judged last.
 ATTRIBUTED: Final = "attributed"
 TO_B: Final = "b"
@@ -72,6 +75,11 @@ class Entry(NamedTuple):
         """When the first of these happened, or 0."""
         return min((at_us for event in events if (at_us := self.when(event))), default=0)
 
+    @property
+    def withdrawn(self) -> Event | None:
+        """The line that took it back, the first if there are several."""
+        return next((each for each in self.events if each.event == WITHDRAWN), None)
+
     def last(self, event: str) -> int:
         """When it happened by the line that was written last, or 0."""
         return next((each.at_us for each in reversed(self.events) if each.event == event), 0)
@@ -83,7 +91,7 @@ class Entry(NamedTuple):
 
 def entries(connection: sqlite3.Connection, register: str, cut: Cut) -> list[Entry]:
     """The entries of a register that count, as `all_entries`."""
-    return [entry for entry in all_entries(connection, register, cut) if not entry.when(WITHDRAWN)]
+    return [entry for entry in all_entries(connection, register, cut) if entry.withdrawn is None]
 
 
 def all_entries(connection: sqlite3.Connection, register: str, cut: Cut) -> list[Entry]:
@@ -101,19 +109,16 @@ def all_entries(connection: sqlite3.Connection, register: str, cut: Cut) -> list
     return list(found.values())
 
 
-def spans(
+def touching(
     connection: sqlite3.Connection, register: str, cut: Cut, start_us: int, end_us: int
-) -> list[tuple[int, int]]:
-    """What of a span of time is covered by entries of a register, as spans that do not overlap, in order. One
-    that has begun and not ended covers the rest."""
-    covered: list[tuple[int, int]] = []
-    began = [(entry.when(BEGAN), entry.when(ENDED) or end_us) for entry in entries(connection, register, cut)]
-    for from_us, to_us in sorted(each for each in began if each[0]):
-        from_us = max(from_us, start_us, covered[-1][1] if covered else start_us)
-        to_us = min(to_us, end_us)
-        if from_us < to_us:
-            covered.append((from_us, to_us))
-    return covered
+) -> list[Entry]:
+    """The entries that something of a span of time belongs to: begun before its end, and not ended before its
+    beginning."""
+    return [
+        entry
+        for entry in entries(connection, register, cut)
+        if 0 < entry.when(BEGAN) < end_us and (entry.when(ENDED) or end_us) > start_us
+    ]
 
 
 class Complaints(Struct, frozen=True):
@@ -121,7 +126,7 @@ class Complaints(Struct, frozen=True):
 
     count: int
     attributed: int  # of these to party B
-    withdrawn: int  # beside these: entered by mistake
+    withdrawn: int  # beside these, of all the 12 months that were looked at: entered by mistake
     first_day: date
     last_day: date
 
@@ -143,16 +148,19 @@ def complaints(
     withdrawn: list[date] = []
     for entry in all_entries(connection, COMPLAINT, cut):
         day = day_of(entry.when(OPENED))
-        if entry.when(WITHDRAWN):
+        if entry.withdrawn is not None:
             withdrawn.append(day)
         else:
             days.append((day, entry.fact(ATTRIBUTED) == TO_B))
+    windows = _twelve_months(first_day, last_day, years_from)
+    # Of all that was looked at: the window with the most is another one without them.
+    earliest, latest = min(begin for begin, _ in windows), max(end for _, end in windows)
+    mistakes = sum(earliest <= day <= latest for day in withdrawn)
     best: Complaints | None = None
-    for begin, end in _twelve_months(first_day, last_day, years_from):
+    for begin, end in windows:
         within = [to_b for day, to_b in days if begin <= day <= end]
         counted = sum(within) if attributed_only else len(within)
         if best is None or counted > best.count:
-            mistakes = sum(begin <= day <= end for day in withdrawn)
             best = Complaints(counted, sum(within), mistakes, begin, end)
     assert best is not None, "there is a last day at least"
     return best

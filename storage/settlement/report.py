@@ -38,8 +38,12 @@ from storage.settlement.registers import (
     OPENED,
     PROOF,
     RATING,
+    REGISTERS,
     Entry,
+    Event,
+    all_entries,
     entries,
+    touching,
 )
 from storage.settlement.service import Service, Tally, judge, rate_of
 from storage.settlement.terms import Terms
@@ -78,6 +82,8 @@ class Incident(Struct, frozen=True, kw_only=True):
 
     entry: int
     opened: str
+    written: str  # when the opening was entered, and below its last line: however long after it happened
+    last_written: str
     by: str
     what: str
     clocks: Clocks
@@ -105,7 +111,20 @@ class Prevention(Struct, frozen=True, kw_only=True):
     what: str
     began: str
     ended: str
+    written: str  # when the begin was entered
     proven: str  # when the proof came; "" if it did not
+
+
+class Withdrawal(Struct, frozen=True, kw_only=True):
+    """An entry that was taken back, and counts for nothing here."""
+
+    register: str
+    entry: int
+    what: str
+    opened: str
+    withdrawn: str  # when that was written
+    who: str
+    reason: str
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -130,6 +149,7 @@ class Report(Struct, frozen=True, kw_only=True):
     maintenance: tuple[Announcement, ...]
     force_majeure: tuple[Prevention, ...]
     late: tuple[Late, ...]
+    withdrawals: tuple[Withdrawal, ...]
     penalty: int
     penalty_cap_share: str
     penalty_cap: int | None
@@ -210,11 +230,7 @@ def make_report(
         """Entries that were opened in the span."""
         return [each for each in entries(connection, register, cut) if start_us <= each.when(OPENED) < end_us]
 
-    prevented = [
-        each
-        for each in entries(connection, FORCE_MAJEURE, cut)
-        if 0 < each.when(BEGAN) < end_us and (each.when(ENDED) or end_us) > start_us
-    ]
+    prevented = touching(connection, FORCE_MAJEURE, cut, start_us, end_us)
     last_us = now_us - 1  # of the last day
     late = tuple(
         late_service(each, contract.terms(date.fromisoformat(each.fact("due"))), last_us)
@@ -249,11 +265,18 @@ def make_report(
                 what=each.fact("what"),
                 began=moment(each.when(BEGAN)),
                 ended=_moment_or_empty(each.when(ENDED)),
+                written=moment(next(line.time_us for line in each.events if line.event == BEGAN)),
                 proven=_moment_or_empty(each.when(PROOF)),
             )
             for each in prevented
         ),
         late=late,
+        withdrawals=tuple(
+            _withdrawal(entry, taken_back)
+            for register in REGISTERS
+            for entry in all_entries(connection, register, cut)
+            if (taken_back := entry.withdrawn) and start_us <= entry.when(OPENED) < end_us
+        ),
         penalty=penalty,
         penalty_cap_share=cut_decimal(damages.cap),
         penalty_cap=most,
@@ -367,12 +390,27 @@ def _incident(entry: Entry, contract: Contract, now_us: int) -> Incident:
     return Incident(
         entry=entry.number,
         opened=moment(entry.when(OPENED)),
+        written=moment(entry.events[0].time_us),
+        last_written=moment(entry.events[-1].time_us),
         by=entry.fact("by"),
         what=entry.events[0].facts.get("what", ""),
         clocks=clocks(entry, terms, now_us),
         respond_limit_minutes=terms.respond_minutes,
         restore_limit_minutes=terms.restore_minutes,
         subcontractor=entry.fact("subcontractor"),
+    )
+
+
+def _withdrawal(entry: Entry, line: Event) -> Withdrawal:
+    facts = entry.events[0].facts
+    return Withdrawal(
+        register=entry.register,
+        entry=entry.number,
+        what=next((facts[name] for name in ("what", "cause", "service", "note") if name in facts), ""),
+        opened=moment(entry.when(OPENED)),
+        withdrawn=moment(line.time_us),
+        who=line.who,
+        reason=line.facts.get("reason", ""),
     )
 
 

@@ -15,10 +15,20 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from storage.settlement.amounts import cut_decimal, rounded
-from storage.settlement.calendar import Month
+from storage.settlement.calendar import Month, day_of
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf, Count, Counts, Cut, count
-from storage.settlement.registers import FORCE_MAJEURE, MAINTENANCE, complaints, spans
+from storage.settlement.registers import (
+    BEGAN,
+    ENDED,
+    FORCE_MAJEURE,
+    MAINTENANCE,
+    PROOF,
+    PROOF_DAYS,
+    Entry,
+    complaints,
+    touching,
+)
 from storage.settlement.terms import Terms
 
 # Causes that lie with the handset or its owner (用户终端问题): off, out of reach, in arrears; no such number.
@@ -47,6 +57,18 @@ class Reduction(Struct, frozen=True, kw_only=True):
     amount: int
 
 
+class Exemption(Struct, frozen=True, kw_only=True):
+    """An entry of a register that the contract exempts. Times in microseconds, 0: none yet. written_us: when
+    its begin was entered, however long after it."""
+
+    register: str
+    entry: int
+    began_us: int
+    ended_us: int
+    proven_us: int
+    written_us: int
+
+
 class Service(Struct, frozen=True, kw_only=True):
     """One window of months: its two indicators, and what follows from them. Days are inclusive."""
 
@@ -56,7 +78,8 @@ class Service(Struct, frozen=True, kw_only=True):
     contractual: RateName
     rate_min: str
     rate_met: bool
-    left_out: int  # units that are in no rate: accepted while a span ran that the contract exempts
+    left_out: int  # units that are in no rate: accepted while something ran that the contract exempts
+    exempt: tuple[Exemption, ...]  # what that was
     complaints: int
     complaints_attributed: int  # of these to party B
     complaints_withdrawn: int  # beside these: entered by mistake
@@ -82,7 +105,8 @@ def judge(
     sla = terms.sla
     names = {str(month) for month in months}
     whole = Tally(each for each in counts.items() if each[0].month in names)
-    exempt = exempted(connection, terms, months[0].start_us, months[-1].end_us, cut, cause_of)
+    span_us = months[0].start_us, months[-1].end_us
+    exempt = exempted(connection, terms, *span_us, cut, cause_of)
     rates = tuple(rate_of(name, terms, whole, exempt) for name in ("literal", "without_terminal"))
     contractual: RateName = "without_terminal" if sla.exclude_terminal else "literal"
     rate = next(each for each in rates if each.name == contractual)
@@ -105,6 +129,7 @@ def judge(
         rate_min=cut_decimal(sla.success_rate_min),
         rate_met=rate_met,
         left_out=exempt.accepted + exempt.replies,
+        exempt=tuple(exemptions(connection, terms, *span_us, cut)),
         complaints=most.count,
         complaints_attributed=most.attributed,
         complaints_withdrawn=most.withdrawn,
@@ -180,7 +205,8 @@ def exempted(
 ) -> Tally:
     """What was accepted in a span of time while something ran that the contract exempts: it is in no rate."""
     tally = Tally(())
-    for from_us, to_us in _exempt_spans(connection, terms, start_us, end_us, cut):
+    found = exemptions(connection, terms, start_us, end_us, cut)
+    for from_us, to_us in _merged(found, start_us, end_us):
         spared = count(
             connection, from_us, to_us, cut, terms.billing.unit, terms.recon.carrier_basis, cause_of
         )
@@ -188,18 +214,40 @@ def exempted(
     return tally
 
 
-def _exempt_spans(
+def exemptions(
     connection: sqlite3.Connection, terms: Terms, start_us: int, end_us: int, cut: Cut
-) -> list[tuple[int, int]]:
-    """Merged and in order."""
-    found: list[tuple[int, int]] = []
-    if terms.sla.exclude_planned:
-        found += spans(connection, MAINTENANCE, cut, start_us, end_us)
-    if terms.sla.exclude_force_majeure:
-        found += spans(connection, FORCE_MAJEURE, cut, start_us, end_us)
-    merged: list[tuple[int, int]] = []
-    for from_us, to_us in sorted(found):
-        from_us = max(from_us, merged[-1][1] if merged else from_us)
+) -> list[Exemption]:
+    """Planned work and force majeure, as far as the contract exempts them, in a span of time."""
+    sla = terms.sla
+    found = touching(connection, MAINTENANCE, cut, start_us, end_us) if sla.exclude_planned else []
+    if sla.exclude_force_majeure:
+        prevented = touching(connection, FORCE_MAJEURE, cut, start_us, end_us)
+        found += [each for each in prevented if _is_proven(each) or not sla.force_majeure_needs_proof]
+    return [
+        Exemption(
+            register=entry.register,
+            entry=entry.number,
+            began_us=entry.when(BEGAN),
+            ended_us=entry.when(ENDED),
+            proven_us=entry.when(PROOF),
+            written_us=next(each.time_us for each in entry.events if each.event == BEGAN),
+        )
+        for entry in found
+    ]
+
+
+def _is_proven(entry: Entry) -> bool:
+    """In time (九.2)."""
+    proven_us = entry.when(PROOF)
+    return proven_us > 0 and (day_of(proven_us) - day_of(entry.when(BEGAN))).days <= PROOF_DAYS
+
+
+def _merged(found: Iterable[Exemption], start_us: int, end_us: int) -> list[tuple[int, int]]:
+    """What they cover of a span of time, as spans that do not overlap, in order."""
+    covered: list[tuple[int, int]] = []
+    for from_us, to_us in sorted((each.began_us, each.ended_us or end_us) for each in found):
+        from_us = max(from_us, start_us, covered[-1][1] if covered else start_us)
+        to_us = min(to_us, end_us)
         if from_us < to_us:
-            merged.append((from_us, to_us))
-    return merged
+            covered.append((from_us, to_us))
+    return covered

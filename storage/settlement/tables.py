@@ -15,8 +15,10 @@ from msgspec import Struct
 
 from storage.settlement import wording
 from storage.settlement.amounts import cut_decimal
+from storage.settlement.calendar import moment
 from storage.settlement.errors import SettlementError
-from storage.settlement.service import Service
+from storage.settlement.registers import FORCE_MAJEURE
+from storage.settlement.service import Exemption, Service
 from storage.settlement.statement import Figures, Line, Statement
 
 COLUMNS: Final = (
@@ -168,7 +170,7 @@ def findings(statement: Statement, service: Service) -> tuple[Finding, ...]:
     """The two indicators and what follows, each figure with where it comes from."""
     verdict = wording.COMBINED[service.combine]
     outcome = f"{wording.MET[service.met]}{'，不减免' if service.met else '，应予减免'}"
-    return (*indicators(service), Finding("结论", f"{verdict}；本期{outcome}"))
+    return (*indicators(service), *exemptions(service), Finding("结论", f"{verdict}；本期{outcome}"))
 
 
 def indicators(service: Service) -> tuple[Finding, ...]:
@@ -189,6 +191,26 @@ def indicators(service: Service) -> tuple[Finding, ...]:
         ),
         Finding("剔除数量", f"约定免责时段内受理、不计入成功率的 {service.left_out:,} 条"),
     )
+
+
+def exemptions(service: Service) -> tuple[Finding, ...]:
+    """What was left out, entry by entry: whoever pays looks at each."""
+    return tuple(
+        Finding(
+            f"免责时段（{number}）",
+            f"{wording.REGISTERS[each.register]}（登记号 {each.entry}）：{moment(each.began_us)} 至 "
+            f"{moment(each.ended_us) if each.ended_us else '未结束'}；{_written(each)}",
+        )
+        for number, each in enumerate(service.exempt, 1)
+    )
+
+
+def _written(exempt: Exemption) -> str:
+    """When it was entered, and the proof of force majeure."""
+    written = f"登记于 {moment(exempt.written_us)}"
+    if exempt.register != FORCE_MAJEURE:
+        return written
+    return f"{written}；证明文件 {moment(exempt.proven_us) if exempt.proven_us else '未登记'}"
 
 
 def reduction_steps(statement: Statement, service: Service) -> tuple[str, ...]:

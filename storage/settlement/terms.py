@@ -96,6 +96,7 @@ class Sla(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unknown: Literal["failure", "excluded"] = "failure"  # without a report nothing proves success
     exclude_planned: bool = False  # 四.7 asks for notice and exempts nothing
     exclude_force_majeure: bool = True  # 九.2: who is prevented does not breach
+    force_majeure_needs_proof: bool = False  # 九.2 asks for proof within 30 days, and names no consequence
     rate_window: Literal["settlement", "month"] = "settlement"  # 本期短信收发失败率
 
 

@@ -76,6 +76,14 @@ HEADINGS: Final = {  # 三.9
 PASSED: Final = {True: "合格", False: "不合格（限期整改）", None: "待评"}
 
 # How a score came about: the sentences of the report, and what is printed for them.
+REGISTERS: Final = {
+    "complaint": "投诉",
+    "incident": "故障",
+    "maintenance": "计划检修",
+    "force majeure": "不可抗力",
+    "delay": "逾期",
+    "rating": "评分",
+}
 _YES_NO: Final = {"true": "是", "false": "否"}
 _YUAN: Final = "元"
 _YUAN_EACH: Final = "元/条"
@@ -111,6 +119,7 @@ TERMS: Final = {
     "sla.unknown": TermWording("无状态报告的短信", {"failure": "计为失败", "excluded": "不计入"}),
     "sla.exclude_planned": TermWording("剔除计划维护时段", _YES_NO),
     "sla.exclude_force_majeure": TermWording("剔除不可抗力时段", _YES_NO),
+    "sla.force_majeure_needs_proof": TermWording("不可抗力须按期提供证明", _YES_NO),
     "sla.rate_window": TermWording("成功率统计窗口", {"settlement": "结算期", "month": "自然月"}),
     "reduction.rounding": TermWording("减免金额舍入方式", ROUNDED),
     "reduction.to": TermWording("减免金额精度", unit=_YUAN),

@@ -32,6 +32,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "unknown": "failure",
         "exclude_planned": False,
         "exclude_force_majeure": True,
+        "force_majeure_needs_proof": False,
         "rate_window": "settlement",
     },
 }

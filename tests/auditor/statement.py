@@ -434,31 +434,67 @@ class Service:
             if record["event"] == "withdrawn"
         }
 
-    def spans(self, register: str) -> list[tuple[int, int | None]]:
-        """From `began` to `ended` of each entry of a register."""
+    def entries(self, register: str) -> list[dict[str, Any]]:
+        """Entries of a register that have begun and were not withdrawn, as a statement names them."""
         began: dict[int, int] = {}
         ended: dict[int, int] = {}
+        proven: dict[int, int] = {}
+        written: dict[int, int] = {}
+        order: dict[int, None] = {}
         for record in self.projection.notes:
             if record["register"] != register:
                 continue
             entry = record["entry"] or record.index
+            order.setdefault(entry)
             if record["event"] == "began":
                 began.setdefault(entry, record["at_us"])
+                written.setdefault(entry, record["time_us"])
             elif record["event"] == "ended":
                 ended.setdefault(entry, record["at_us"])
+            elif record["event"] == "proof":
+                proven.setdefault(entry, record["at_us"])
         withdrawn = self.withdrawn()
-        return [(at_us, ended.get(entry)) for entry, at_us in began.items() if entry not in withdrawn]
+        return [
+            {
+                "register": register,
+                "entry": entry,
+                "began_us": began[entry],
+                "ended_us": ended.get(entry, 0),
+                "proven_us": proven.get(entry, 0),
+                "written_us": written[entry],
+            }
+            for entry in order
+            if entry in began and entry not in withdrawn
+        ]
+
+    def exemptions(self) -> list[dict[str, Any]]:
+        """Everything that the contract exempts."""
+        found: list[dict[str, Any]] = []
+        if self.terms.sla["exclude_planned"]:
+            found += self.entries("maintenance")
+        if self.terms.sla["exclude_force_majeure"]:
+            for entry in self.entries("force majeure"):
+                begun = months.day_of(entry["began_us"])
+                proven = entry["proven_us"] and months.day_of(entry["proven_us"])
+                if not self.terms.sla["force_majeure_needs_proof"] or (
+                    proven and proven - begun <= timedelta(days=30)
+                ):
+                    found.append(entry)
+        return found
+
+    def exempt(self, window: Window) -> list[dict[str, Any]]:
+        """What of it touches the window."""
+        begin, end = months.begin_us(window.first), months.begin_us(window.last + timedelta(days=1))
+        return [
+            each
+            for each in self.exemptions()
+            if each["began_us"] < end and (not each["ended_us"] or each["ended_us"] > begin)
+        ]
 
     def excluded(self) -> Callable[[int], bool]:
         """Whether what was accepted at this time is left out."""
-        spans: list[tuple[int, int | None]] = []
-        if self.terms.sla["exclude_force_majeure"]:
-            spans += self.spans("force majeure")
-        if self.terms.sla["exclude_planned"]:
-            spans += self.spans("maintenance")
-        return lambda time_us: any(
-            begin <= time_us and (end is None or time_us < end) for begin, end in spans
-        )
+        spans = [(each["began_us"], each["ended_us"]) for each in self.exemptions()]
+        return lambda time_us: any(begin <= time_us and (not end or time_us < end) for begin, end in spans)
 
     def rate(self, window: Window, *, without_terminal: bool) -> Rate:
         """The rate of a window."""
@@ -511,9 +547,8 @@ class Service:
             return sorted(day for entry, day in counted.items() if attributed.get(entry) == "b")
         return sorted(counted.values())
 
-    def complaints(self, window: Window) -> tuple[int, date, date]:
-        """How many, and the first and last day of the span that has most."""
-        days = self.complaint_days(self.terms.sla["complaint_count"])
+    def twelve_months(self, window: Window) -> list[tuple[date, date]]:
+        """All that have to be looked at."""
         spans: list[tuple[date, date]] = []
         if self.terms.sla["complaint_window"] == "contract_year":
             begin, years = self.terms.start, 0
@@ -528,6 +563,12 @@ class Service:
             while last <= window.last:
                 spans.append((months.later(last + timedelta(days=1), -12), last))
                 last += timedelta(days=1)
+        return spans
+
+    def complaints(self, window: Window) -> tuple[int, date, date]:
+        """How many, and the first and last day of the span that has most."""
+        days = self.complaint_days(self.terms.sla["complaint_count"])
+        spans = self.twelve_months(window)
         best = max(spans, key=lambda span: (sum(span[0] <= day <= span[1] for day in days), span[1]))
         return sum(best[0] <= day <= best[1] for day in days), *best
 
@@ -560,6 +601,7 @@ class Service:
         without = self.rate(window, without_terminal=True)
         ruling = without if sla["exclude_terminal"] else literal
         complaints, begin, end = self.complaints(window)
+        spans = self.twelve_months(window)
         rate_met = not ruling.total or Fraction(ruling.successful, ruling.total) >= self.terms.rate_min
         complaints_met = complaints <= sla["complaints_max"]
         met = (all if sla["combine"] == "all" else any)((rate_met, complaints_met))
@@ -573,9 +615,13 @@ class Service:
             "rate_min": six_decimals(self.terms.rate_min),
             "rate_met": rate_met,
             "left_out": self.left_out(window),
+            "exempt": self.exempt(window),
             "complaints": complaints,
             "complaints_attributed": sum(begin <= day <= end for day in self.complaint_days("attributed")),
-            "complaints_withdrawn": sum(begin <= day <= end for day in self.complaint_days("withdrawn")),
+            "complaints_withdrawn": sum(
+                min(spans)[0] <= day <= max(end for _, end in spans)
+                for day in self.complaint_days("withdrawn")
+            ),
             "complaints_from": begin.isoformat(),
             "complaints_to": end.isoformat(),
             "complaints_max": sla["complaints_max"],

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import msgspec
 import pytest
@@ -36,7 +37,7 @@ master_key_file = "secrets/master"
 CONTRACT = shipped_contract()
 MINUTE_US = 60_000_000
 DAY_US = 1440 * MINUTE_US
-WRITTEN = {"who": operator(), "withdrawn": None}  # of every row
+WRITTEN = {"written": ANY, "who": operator(), "withdrawn": None}  # of every row
 
 
 @pytest.fixture

@@ -448,7 +448,8 @@ class Chance:
             if random.random() < 0.7:
                 facts.append(("attributed", random.choice("ab")))
         else:
-            event = random.choice(("ended", "ended", "began", "withdrawn") if entry else ("began", "opened"))
+            further = ("ended", "ended", "began", "proof", "proof", "withdrawn")
+            event = random.choice(further if entry else ("began", "opened"))
         index = self.write(Noted(self.now_us, register, entry, event, at_us, "zhang", facts))
         if not entry:
             entries.append(index)

@@ -290,6 +290,7 @@ def _service(total_mt: Figures, total_mo: Figures, complaints: int) -> Service:
         rate_min="0.990000",
         rate_met=False,
         left_out=0,
+        exempt=(),
         complaints=complaints,
         complaints_attributed=min(complaints, 9),
         complaints_withdrawn=0,

@@ -29,6 +29,7 @@ from storage.records import (
     Replaced,
     Reply,
     Sent,
+    SessionEvent,
     Uncertain,
     Withdrawn,
     encode,
@@ -90,6 +91,11 @@ class Story:
     def write(self, *records: Record) -> int:
         """Returns the index of the first."""
         return self._driver.write(*map(encode, records))
+
+    def next_segment(self) -> None:
+        """What follows stands in another segment, and a restart needs nothing of what came before."""
+        self._driver.low_water = self._driver.log.next_index
+        self._driver.turn(encode(SessionEvent(self.now_us, "hukou", 1, "127.0.0.1:5000", "bound", "")))
 
     # -- messages -------------------------------------------------------------------------------------------
 

@@ -130,6 +130,7 @@ def test_the_shipped_contract() -> None:
             unknown="failure",
             exclude_planned=False,
             exclude_force_majeure=True,
+            force_majeure_needs_proof=False,
             rate_window="settlement",
         ),
         reduction=Reduction(rounding="half_up", to=100),

@@ -12,6 +12,7 @@ import pypdf
 import pytest
 
 from storage.settlement import fonts
+from storage.settlement.calendar import moment_us
 from storage.settlement.fonts import FontMissing
 from storage.settlement.incidents import Clocks, Late
 from storage.settlement.printed_report import printed_report
@@ -30,7 +31,9 @@ from storage.settlement.report import (
     Report,
     Stretch,
     Unrated,
+    Withdrawal,
 )
+from storage.settlement.service import Exemption
 from storage.settlement.tables import DoesNotAddUp
 from tests.storage.settlement.sample_statement import DIGEST, sample_statement
 from tests.storage.settlement.story import Story
@@ -83,6 +86,7 @@ def sample_report(**changes: Any) -> Report:
                 what="暴雨致机房断电",
                 began="2026-07-20 08:00:00",
                 ended="2026-07-21 09:30:00",
+                written="2026-07-20 08:30:00",
                 proven="",
             ),
         ),
@@ -90,6 +94,7 @@ def sample_report(**changes: Any) -> Report:
             late(601, "统计门户"),
             late(602, "查询页面", due="2026-06-28", done="", days=2, amount=10_000_100, penalty=200_000),
         ),
+        withdrawals=(),
         penalty=5_000_000,
         penalty_cap_share="1.000000",
         penalty_cap=None,
@@ -151,6 +156,8 @@ def incident(entry: int, **changes: Any) -> Incident:
     made = Incident(
         entry=entry,
         opened="2026-06-10 10:00:00",
+        written="2026-06-10 10:05:00",
+        last_written="2026-06-11 09:00:00",
         by="a",
         what="下发积压",
         clocks=Clocks(30, "in time", 120, "in time"),
@@ -345,14 +352,14 @@ def test_a_report_begins_with_what_it_is_about() -> None:
         "cucc100.0000%00小时00分00秒",
         # 五
         "共3次。响应：按时2次，超时1次，进行中0次；恢复：按时1次，超时1次，进行中1次。",
-        "1042026-06-1010:00:00下发积压甲方",
+        "1042026-06-1010:00:00录入2026-06-1010:05:00末条2026-06-1109:00:00下发积压甲方",
         "1小时00分/1小时00分按时8小时01分/8小时00分超时",
-        "172202026-06-1010:00:00cmcc:nolinkbound告警—0小时30分/1小时00分按时2小时00分/8小时00分按时",
+        "172202026-06-1010:00:00录入2026-06-1010:05:00末条2026-06-1109:00:00cmcc:nolinkbound告警—0小时30分/1小时00分按时2小时00分/8小时00分按时",
         "乙方—494小时00分/1小时00分超时494小时00分/8小时00分进行中",
         # 六
         "311短信网关割接2026-06-0100:00:002026-06-0301:10:00未登记49/72不足",
         # 七
-        "512暴雨致机房断电2026-07-2008:00:002026-07-2109:30:00未登记",
+        "512暴雨致机房断电2026-07-2008:00:002026-07-2109:30:002026-07-2008:30:00未登记",
         # 八
         "601统计门户2026-06-012026-06-0512,000.00×4×1%=480.004480.00",
         "602查询页面2026-06-28未完成1,000.01×2×1%=20.0002220.00",
@@ -421,6 +428,39 @@ def test_nothing_is_said_where_there_is_nothing() -> None:
     assert "2026年11月合计00——" in text
     assert "5分钟00—————" in text
     assert "受理数量" not in text  # no chart
+
+
+def test_what_was_taken_back_is_listed_with_who_did_it_and_why() -> None:
+    taken_back = Withdrawal(
+        register="incident",
+        entry=17_300,
+        what="cmcc: no link is bound",
+        opened="2026-06-10 10:00:00",
+        withdrawn="2026-11-20 09:00:00",
+        who="wang",
+        reason="a test",
+    )
+    text = text_of(sample_report(withdrawals=(taken_back,)))
+    assert "九、撤销的登记" in text
+    assert "17300故障cmcc:nolinkisbound2026-06-1010:00:002026-11-2009:00:00wangatest" in text
+    assert "撤销的登记" not in text_of(SAMPLE)
+
+
+def test_what_is_exempt_is_listed_with_its_proof() -> None:
+    us = moment_us("2026-07-20 08:00:00")
+    flood = Exemption(
+        register="force majeure", entry=512, began_us=us, ended_us=0, proven_us=0, written_us=us + 10**9
+    )
+    work = msgspec.structs.replace(flood, register="maintenance", entry=311, ended_us=us + 3_600_000_000)
+    service = msgspec.structs.replace(stretch().service, exempt=(work, flood), left_out=7)
+    text = text_of(sample_report(stretches=(stretch(service=service),)))
+    assert (
+        "免责时段（1）计划检修（登记号311）：2026-07-2008:00:00至2026-07-2009:00:00；登记于2026-07-2008:16:40"
+        in text
+    )
+    assert (
+        "不可抗力（登记号512）：2026-07-2008:00:00至未结束；登记于2026-07-2008:16:40；证明文件未登记" in text
+    )
 
 
 def many_incidents() -> Report:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from storage.records import Configured, LinkEvent, Reported, Started, Stopped
+from storage.records import Configured, LinkEvent, Noted, Reported, Started, Stopped
 from storage.settlement.calendar import parse_period
 from storage.settlement.contract import Amendment, Contract, shipped_contract
 from storage.settlement.counts import Cut
@@ -278,6 +278,31 @@ def test_planned_work_and_force_majeure_are_listed(tmp_path: Path) -> None:
     assert (planned.began, planned.ended) == ("2026-06-03 01:10:00", "2026-06-03 02:00:00")
     (prevented,) = report.force_majeure
     assert (prevented.what, prevented.began, prevented.ended) == ("flood", "2026-06-20 00:00:00", "")
+
+
+def test_what_was_taken_back_is_told(tmp_path: Path) -> None:
+    with Story(tmp_path) as story:
+        story.at("2026-06-10 10:00:00")
+        fault = story.entered("incident", what="cmcc", by="alarm")
+        story.entered("incident", what="cucc", by="b")
+        story.at("2026-06-20 10:00:00").noted("incident", "withdrawn", fault)
+        report = report_of(story, "2026-06..2026-06")
+    assert [each.what for each in report.incidents] == ["cucc"]
+    (taken_back,) = report.withdrawals
+    assert (taken_back.register, taken_back.entry, taken_back.what) == ("incident", fault, "cmcc")
+    assert (taken_back.opened, taken_back.withdrawn) == ("2026-06-10 10:00:00", "2026-06-20 10:00:00")
+    assert taken_back.who == "zhang"
+
+
+def test_when_it_was_written_is_told_beside_when_it_was(tmp_path: Path) -> None:
+    with Story(tmp_path) as story:
+        fault = story.at("2026-06-10 10:00:00").noted("incident")
+        story.at("2026-06-29 10:00:00")
+        restored_us = at("2026-06-10 10:05:00")
+        story.write(Noted(story.now_us, "incident", fault, "restored", restored_us, "wang", []))
+        (incident,) = report_of(story, "2026-06..2026-06").incidents
+    assert incident.clocks.restored == "in time"
+    assert (incident.written, incident.last_written) == ("2026-06-10 10:00:00", "2026-06-29 10:00:00")
 
 
 def test_the_yearly_assessment(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from storage.settlement.contract import Contract, shipped_contract
 from storage.settlement.statement import Figures, Statement
 from storage.settlement.terms import Terms
-from tests.storage.settlement.story import Story
+from tests.storage.settlement.story import Story, at
 
 
 def agreed(**tables: dict[str, object]) -> Contract:
@@ -512,6 +512,42 @@ def test_what_was_entered_by_mistake_counts_no_more(told: Tell) -> None:
     assert (service.complaints, service.complaints_attributed, service.complaints_withdrawn) == (10, 0, 1)
     assert (service.complaints_met, service.left_out) == (True, 0)
     assert (service.rates[0].successful, service.rates[0].total) == (90, 100)
+
+
+def test_complaints_that_were_taken_back_are_counted_wherever_they_were(told: Tell) -> None:
+    # 11 of October 2025, all taken back: the 12 months with the most are others then, and say so still.
+    def story(story: Story) -> None:
+        for _ in range(11):
+            complaint = story.at("2025-10-10").noted("complaint")
+            story.at("2026-11-29").noted("complaint", "withdrawn", complaint)
+        story.at("2026-11-30").deliver(1)
+
+    (service,) = told(story).service
+    assert (service.complaints, service.complaints_withdrawn) == (0, 11)
+
+
+def test_force_majeure_may_need_its_proof_in_time(told: Tell) -> None:
+    # Three hours without success, one failure each: proven within 30 days, a day later, and not at all.
+    def story(story: Story) -> None:
+        story.deliver(97)
+        for day, proof in (("2026-07-01", "2026-07-31"), ("2026-08-01", "2026-09-01"), ("2026-10-01", "")):
+            flood = story.at(f"{day} 10:00:00").noted("force majeure")
+            story.noted("force majeure", "began", flood)
+            story.deliver(1, b"MK:0012")
+            story.at(f"{day} 11:00:00").noted("force majeure", "ended", flood)
+            if proof:
+                story.at(f"{proof} 12:00:00").noted("force majeure", "proof", flood)
+
+    (service,) = told(story).service
+    assert (service.rates[0].successful, service.rates[0].total, service.left_out) == (97, 97, 3)
+    assert [(each.register, each.began_us, each.proven_us) for each in service.exempt] == [
+        ("force majeure", at("2026-07-01 10:00:00"), at("2026-07-31 12:00:00")),
+        ("force majeure", at("2026-08-01 10:00:00"), at("2026-09-01 12:00:00")),
+        ("force majeure", at("2026-10-01 10:00:00"), 0),
+    ]
+    (service,) = told(story, agreed(sla={"force_majeure_needs_proof": True})).service
+    assert (service.rates[0].successful, service.rates[0].total, service.left_out) == (97, 99, 1)
+    assert [each.ended_us for each in service.exempt] == [at("2026-07-01 11:00:00")]
 
 
 def test_what_is_withdrawn_after_the_cut_still_counted(tmp_path: Path) -> None:
