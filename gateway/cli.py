@@ -35,7 +35,15 @@ from gateway.commands import (
 from gateway.config_table import ConfigError
 from gateway.control_client import ControlError
 from gateway.password import PasswordError
-from storage.errors import CorruptEvidence, DurabilityLost, EvidenceError, LogInUse, NoRoom, WrongMasterKey
+from storage.errors import (
+    CorruptEvidence,
+    DurabilityLost,
+    EvidenceError,
+    LogInUse,
+    NoRoom,
+    Unreadable,
+    WrongMasterKey,
+)
 from storage.settlement.errors import SettlementError
 
 # What the operating system says, and what to do about it where that can be known.
@@ -56,6 +64,7 @@ _EVIDENCE_REMEDIES: Final[dict[type[EvidenceError], str]] = {
     DurabilityLost: "look at the disk and at the log of the system",
     LogInUse: "stop the other process, or give each a directory of its own",
     NoRoom: "make room on the disk",
+    Unreadable: "let this user read it",
     WrongMasterKey: "name the key it was begun with in evidence.master_key_file",
 }
 

@@ -32,6 +32,10 @@ class DurabilityLost(EvidenceError):
         self.errno = cause.errno
 
 
+class Unreadable(EvidenceError):
+    """A directory cannot be looked into, so nobody knows what stands there. Let this user read it."""
+
+
 class NoRoom(EvidenceError):
     """There is no disk space for a segment. Free some; nothing was lost."""
 

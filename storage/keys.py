@@ -212,8 +212,11 @@ def key_file_name(day: str, key_id: bytes) -> str:
 
 
 def read_key_file(path: Path) -> tuple[str, bytes, bytes]:
-    """(day, key id, all octets) of a data key file, without opening the key. Raises KeyFileError."""
+    """(day, key id, all octets) of a data key file, without opening the key. Raises KeyFileError, and
+    ContentErased for one that was overwritten, and not removed yet, when an erasure was cut short."""
     data = path.read_bytes()
+    if data and not any(data):
+        raise ContentErased(f"{path}: overwritten with zeros: its day is erased")
     if len(data) != KEY_FILE_OCTETS:
         raise KeyFileError(f"{path}: {len(data)} octets, should be {KEY_FILE_OCTETS}")
     magic, version, algorithm, day, _created, key_id = _KEY_FILE_HEAD.unpack_from(data)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from storage.errors import Unreadable
+
 
 def listed(directory: Path) -> list[Path]:
     """What stands in a directory, in no order; nothing where there is no directory.
 
     Path.glob finds nothing in one that it may not read, and "nothing is there" would be a false statement:
-    this raises PermissionError, as any OSError but that the directory is missing.
+    this raises Unreadable.
     """
     try:
         return [directory / name for name in os.listdir(directory)]
     except FileNotFoundError:
         return []
+    except OSError as failure:
+        raise Unreadable(f"{directory}: {failure.strerror or failure}") from failure

@@ -72,7 +72,7 @@ def segment_path(directory: Path, first_index: int) -> Path:
 
 
 def segment_paths(directory: Path) -> list[Path]:
-    """All segments of an evidence directory, oldest first. Raises OSError where it cannot be read."""
+    """All segments of an evidence directory, oldest first. Raises Unreadable."""
     return sorted(path for path in listed(directory) if _SEGMENT_NAME.fullmatch(path.name))
 
 

@@ -45,7 +45,8 @@ def verify(
     keyring: Keyring | None = None,
     proofs: Proofs | None = None,
 ) -> VerifyReport:
-    """Check a whole evidence directory, without writing to it. Never raises for what it finds there.
+    """Check a whole evidence directory, without writing to it. Never raises for what it finds there, but
+    Unreadable where it may not look.
 
     `progress(octets done, octets of all files)` is called after each segment. `keys_directory` (default:
     `keys` in the evidence): where the data key files are compared with the KeyOpened records; `keyring`:

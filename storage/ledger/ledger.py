@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -171,8 +171,8 @@ class Ledger:
 def rebuild(path: Path, evidence: Path, progress: Callable[[int, int], None] | None = None) -> int:
     """Make the ledger from nothing, beside the old one, and put it in its place; returns its last record.
 
-    progress(records done, records in all). Until it is whole the old ledger stays as it was; then that is
-    removed first, since what stands beside it (-wal) must never meet the new one. Raises DatabaseError,
+    progress(records done, records in all). The old ledger stays until the new one takes its name; before that
+    it is given what stands beside it (-wal), which must never meet the new one. Raises DatabaseError,
     LogInUse, CorruptEvidence, DurabilityLost.
     """
     fresh = path.with_suffix(".new")
@@ -185,7 +185,11 @@ def rebuild(path: Path, evidence: Path, progress: Callable[[int, int], None] | N
                 if progress is not None:
                     progress(ledger.applied_index, total)
             ledger.settle()
-        _remove(path)
+        if path.exists():
+            with suppress(DatabaseError):  # it may be anything
+                open_database(path, KIND, synchronous="FULL").close()
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
         DISK.rename(fresh, path)
         DISK.sync_directory(path.parent)
         return ledger.applied_index

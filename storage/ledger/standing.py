@@ -2,7 +2,8 @@
 reconciliation alike.
 
 What a part ended with decides by itself (`standing_at_end`), and stands in the table `outcome`. The standing
-of a part that has not ended follows from its answers and attempts (`OPEN`).
+of a part that has not ended follows from its answers and attempts (`standing_while_open`, and the same in
+SQL).
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ def standing_at_end(kind: EndKind, state: int, source: str) -> Standing:
     return "failed"
 
 
+def standing_while_open(*, sent: bool, in_doubt: bool) -> Standing:
+    """sent: the carrier has answered that it took it; in_doubt: an attempt was neither answered nor
+    withdrawn."""
+    return "unknown" if sent else "uncertain" if in_doubt else "waiting"
+
+
 def open_standing(*, sent: str, in_doubt: str) -> str:
-    """In SQL, of a part that has not ended, by two conditions: the carrier has answered that it took it; an
-    attempt of it was neither answered nor withdrawn."""
+    """As standing_while_open, of two conditions in SQL."""
     return f"CASE WHEN {sent} THEN 'unknown' WHEN {in_doubt} THEN 'uncertain' ELSE 'waiting' END"

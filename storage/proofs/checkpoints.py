@@ -280,5 +280,10 @@ class Checkpoints:
         """Put the note where others look. It is not synced: `recover` puts the newest there again."""
         target = self.directory / CHECKPOINT_NAME
         part = target.with_name(f"{CHECKPOINT_NAME}.part")
-        part.write_bytes(note.encode())
-        os.replace(part, target)
+        try:
+            part.write_bytes(note.encode())
+            os.replace(part, target)
+        except OSError as failure:
+            if failure.errno in NO_ROOM_ERRORS:
+                raise NoRoom(f"{target}: no disk space for a checkpoint") from failure
+            raise DurabilityLost(target, "write", failure) from failure

@@ -20,14 +20,14 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple
 
 from storage.ledger.detach import begins_with, detached_months
 from storage.ledger.projection import Owner
 from storage.ledger.schema import table
-from storage.ledger.standing import Standing, open_standing
+from storage.ledger.standing import Standing, open_standing, standing_while_open
 from storage.segment import FIRST_INDEX
 from storage.settlement.calendar import AHEAD_OF_UTC_US, DAY_US, Month
 from storage.settlement.errors import SettlementError
@@ -229,18 +229,22 @@ class _Counting:
         months = self._connection.execute(
             "SELECT name, first_index, oldest_us, newest_us FROM month ORDER BY first_index"
         ).fetchall()
-        for name, first_index, oldest_us, newest_us in months:
-            if first_index > self._cut.last:
-                break
-            for month, begin_us, stop_us in _pieces(start_us, end_us):
-                span = _Span(begin_us, stop_us, *self._cut)
-                if oldest_us < stop_us and newest_us >= begin_us:
-                    self._add_ended(name, month, span)
-                    self._add_open(name, month, span)
-                    self._add_single(name, month, span)
+        months = [each for each in months if each[1] <= self._cut.last]
+        names = [name for name, *_ in months]
+        for month, begin_us, stop_us in _pieces(start_us, end_us):
+            span = _Span(begin_us, stop_us, *self._cut)
+            touched = [
+                name
+                for name, _, oldest_us, newest_us in months
+                if oldest_us < stop_us and newest_us >= begin_us
+            ]
+            for name in touched:
+                self._add_ended(name, month, span)
+                self._add_open(name, month, span)
+            self._add_single(touched, month, span)
+            for name in names:
                 self._add_denials(name, month, span)
                 self._add_replies(name, month, span)
-        names = [name for name, *_ in months]
         for place, name in enumerate(names):
             self._add_duplicates(name, names[: place + 1], start_us, end_us)
         return dict(self._counts)
@@ -287,8 +291,14 @@ class _Counting:
             owner = self._open_owner(owner_id, carrier)
             self._counts[self._line(month, owner)].add(standing, "", bool(sent), units)
 
-    def _add_single(self, name: str, month: str, span: _Span) -> None:
-        """Those that are judged one by one."""
+    def _add_single(self, names: Sequence[str], month: str, span: _Span) -> None:
+        """Those that are judged one by one. A text that was cut may stand on both sides of the end of a month
+        in the ledger."""
+        parts = chain.from_iterable(self._single(name, span) for name in names)
+        for part in _messages(parts) if self._unit == "message" else parts:
+            self._counts[self._line(month, part.owner)].add(part.standing, part.cause, part.sent, part.units)
+
+    def _single(self, name: str, span: _Span) -> Iterator[_Part]:
         rows = self._connection.execute(
             f"""SELECT number, first, accepted_us, owner, units, replaced, routed,
                 sent, sent_us, ended, ended_us, outcome,
@@ -298,9 +308,8 @@ class _Counting:
             ORDER BY number, dispatched""",
             span._asdict(),
         )
-        parts = (self._as_of(list(group)) for _, group in groupby(rows, itemgetter(0)))
-        for part in _messages(parts) if self._unit == "message" else parts:
-            self._counts[self._line(month, part.owner)].add(part.standing, part.cause, part.sent, part.units)
+        for _, group in groupby(rows, itemgetter(0)):
+            yield self._as_of(list(group))
 
     def _line(self, month: str, owner: Owner) -> Line:
         network = owner.prefix if self._by_prefix else owner.network
@@ -333,7 +342,7 @@ class _Counting:
                 carrier = carrier_tried
                 in_doubt = in_doubt or not self._knows(answered, answered_us)
             owner = self._open_owner(owner_id, carrier)
-            standing, cause = "unknown" if taken else "uncertain" if in_doubt else "waiting", ""
+            standing, cause = standing_while_open(sent=taken, in_doubt=in_doubt), ""
         return _Part(number, first, accepted_us, owner, units, standing, cause, taken)
 
     def _units_of(self, number: int, units: int) -> int:
@@ -407,8 +416,8 @@ class _Counting:
 
 
 def _messages(parts: Iterable[_Part]) -> Iterator[_Part]:
-    """The parts of each text that the gateway cut as one: delivered when all are, else as the part that
-    stands worst."""
+    """The parts of each text that the gateway cut, which follow each other, as one: delivered when all are,
+    else as the part that stands worst."""
     for _, group in groupby(parts, lambda part: part.first):
         worst = min(group, key=lambda part: _WORST_FIRST.index(part.standing))
         yield worst

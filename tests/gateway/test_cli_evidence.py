@@ -161,7 +161,7 @@ def test_evidence_that_may_not_be_read_is_not_called_missing(
     for command in (["verify"], ["show", "1"]):
         assert run(["evidence", *command, "-c", str(config)]) == 1
         said = capsys.readouterr().err
-        assert said == f"jingxin: {evidence}: Permission denied: give this user the permission\n"
+        assert said == f"jingxin: {evidence}: Permission denied: let this user read it\n"
 
 
 def test_the_records_of_a_message(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

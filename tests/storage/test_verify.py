@@ -305,6 +305,36 @@ def test_an_archive_without_its_beginning(tmp_path: Path) -> None:
     assert report.faults == [Fault(8, "a dispatch names 9, which does not stand before it")]
 
 
+def cut(first: int, cut_into: int, time_us: int = T) -> Accepted:
+    facts = ("hukou", 1, 0, "cmcc", bytes(16), 1, 1, 0, 0, b"")
+    return Accepted(time_us, *facts, first=first, cut_into=cut_into)
+
+
+@pytest.mark.parametrize(
+    ("records", "wrong"),
+    [
+        ([cut(1, 3), cut(1, 3), cut(1, 3), cut(4, 2), cut(4, 2), accepted()], []),
+        ([cut(1, 3), cut(1, 3), accepted()], []),  # a crash took the rest of the batch
+        ([cut(1, 2), cut(1, 2), cut(1, 2)], [3]),
+        ([cut(1, 2), cut(1, 2, T + 1)], [2]),
+        ([cut(1, 2), cut(1, 3)], [2]),
+        ([cut(1, 2), accepted(), cut(1, 2)], [3]),
+        ([cut(1, 4), cut(2, 4), cut(1, 4), cut(2, 4)], [3, 4]),  # two texts that are mixed
+        ([cut(1, 1)], [1]),
+        ([cut(0, 2)], [1]),
+        ([cut(0, 0)], [1]),
+        ([cut(2, 2), cut(2, 2)], [1]),
+    ],
+)
+def test_parts_of_what_was_cut_follow_each_other(
+    records: list[Accepted], wrong: list[int], tmp_path: Path
+) -> None:
+    write_log(tmp_path, *records)
+    report = verify(tmp_path)
+    assert [fault.index for fault in report.faults] == wrong
+    assert all("what was cut" in fault.reason for fault in report.faults)
+
+
 def sealed_log(directory: Path) -> Keyring:
     keyring = Keyring(directory / "keys", bytes(32))
     sealer = Sealer(keyring)
@@ -333,6 +363,8 @@ def test_key_files_are_compared_with_the_records(tmp_path: Path) -> None:
     assert [fault.index for fault in verify(tmp_path, keyring=keyring).faults] == [1]
     path.write_bytes(good[:40] + b"?" + good[41:])  # the key id, for all to see
     assert [fault.index for fault in verify(tmp_path).faults] == [1]
+    path.write_bytes(bytes(len(good)))  # an erasure that was cut short
+    assert (verify(tmp_path).sound, verify(tmp_path).erased_days) == (True, ["2026-09-21"])
     path.write_bytes(good)
     destroy_day(tmp_path / "keys", "2026-09-21")
     report = verify(tmp_path)

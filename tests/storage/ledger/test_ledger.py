@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from storage.database import DatabaseError
-from storage.errors import LogInUse
+from storage.durable import DISK
+from storage.errors import DurabilityLost, LogInUse
 from storage.ledger import ledger as ledger_module
 from storage.ledger.ledger import LEDGER_NAME, Ledger, applied_index, dump, read_ledger, rebuild
 from storage.records import (
@@ -178,6 +179,21 @@ def test_made_anew_it_is_the_same(told: Path) -> None:
     assert applied_index(path) == last
     left = {file.name for file in told.iterdir() if not file.name.startswith(f"{LEDGER_NAME}-")}
     assert left == {"evidence", LEDGER_NAME, "ledger.lock"}
+
+
+def test_an_old_ledger_is_whole_until_the_new_one_takes_its_name(
+    told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = told / LEDGER_NAME
+    before = digest_of(path)
+
+    def cut_short(source: Path, target: Path) -> None:
+        raise DurabilityLost(source, "rename", OSError(5, "Input/output error"))
+
+    monkeypatch.setattr(DISK, "rename", cut_short)
+    with pytest.raises(DurabilityLost):
+        rebuild(path, told / "evidence")
+    assert digest_of(path) == before
 
 
 _CHILD = """

@@ -328,6 +328,28 @@ def test_no_tile_is_left_to_the_power_when_a_checkpoint_is_signed(
     ]
 
 
+def test_a_full_disk_when_it_is_shown(
+    driver: LogDriver, evidence: Path, proofs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.write(*(record(number) for number in range(600)))
+    write = Path.write_bytes
+
+    def full(path: Path, octets: bytes) -> int:
+        if path.name == f"{CHECKPOINT_NAME}.part":
+            raise OSError(28, "No space left on device")
+        return write(path, octets)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with notary(evidence, proofs) as each, pytest.raises(NoRoom, match="no disk space for a checkpoint"):
+        each.step(NOON_US)
+    monkeypatch.undo()
+    # It was signed, and seen by nobody: the next start shows it.
+    assert not (proofs / CHECKPOINT_NAME).exists()
+    with notary(evidence, proofs) as each:
+        each.recover()
+    assert f"\n{600}\n" in (proofs / CHECKPOINT_NAME).read_text()
+
+
 @pytest.mark.parametrize("place", ["0/000.part", "0/001.part", "0/002.p/88.part", "1/000.p/2.part"])
 def test_a_full_disk_ends_it_with_the_name_of_the_file(
     place: str, driver: LogDriver, evidence: Path, proofs: Path, monkeypatch: pytest.MonkeyPatch

@@ -227,7 +227,7 @@ class Chance:
                     0,
                     b"",
                     first=first,
-                    cut_into=count if count > 1 else 0,
+                    cut_into=count,
                     network=random.choice(NETWORKS),
                 )
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from storage.records import Accepted
 from storage.settlement.contract import Contract, shipped_contract
 from storage.settlement.statement import Figures, Statement
 from storage.settlement.terms import Terms
@@ -548,6 +549,22 @@ def test_force_majeure_may_need_its_proof_in_time(told: Tell) -> None:
     (service,) = told(story, agreed(sla={"force_majeure_needs_proof": True})).service
     assert (service.rates[0].successful, service.rates[0].total, service.left_out) == (97, 99, 1)
     assert [each.ended_us for each in service.exempt] == [at("2026-07-01 11:00:00")]
+
+
+def test_a_text_on_both_sides_of_midnight_is_one_message(tmp_path: Path) -> None:
+    # Accepted in the last microsecond of June; the second of its two parts was written in July.
+    with Story(tmp_path) as story:
+        story.at("2026-06-30 23:59:59").now_us += 999_999
+        accepted_us = story.now_us
+        for message in (0, 2):
+            facts = ("hukou", 1, message, "cmcc", b"n" * 16, 1, 1, 0, 0, b"")
+            last = story.write(Accepted(accepted_us, *facts, first=2, cut_into=2))
+            story.now_us += 1
+        assert last == 3
+        story.settle()
+        for unit, units in (("message", 1), ("part", 2)):
+            statement = story.statement("6", agreed(billing={"unit": unit}))
+            assert [(line.month, line.figures.accepted) for line in statement.lines] == [("2026-06", units)]
 
 
 def test_what_is_withdrawn_after_the_cut_still_counted(tmp_path: Path) -> None:
