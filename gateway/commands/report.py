@@ -17,10 +17,11 @@ from gateway.config import read
 if TYPE_CHECKING:
     import sqlite3
 
-    from storage.settlement.counts import Cut
+    from gateway.config import GatewayConfig
     from storage.settlement.quality import Delays
     from storage.settlement.report import Assessment, Basis, Report, Stretch
     from storage.settlement.service import Service
+    from storage.settlement.statement import Evidence
 
 app = typer.Typer(no_args_is_help=True, help="Service level and the yearly assessment.")
 
@@ -44,8 +45,8 @@ def sla(
     inputs = inputs_of(tables)
     span = parse_months(period, inputs.contract.settlement)
     with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
-        cut = _known(ledger)
-        report = make_report(ledger, inputs.contract, span, tables.gateway.name, cut, inputs.cause_of)
+        evidence = _known(tables.gateway, ledger)
+        report = make_report(ledger, inputs.contract, span, evidence, inputs.causes, inputs.cause_of)
     _give(report, output, _shown(report), as_json=json)
 
 
@@ -65,9 +66,9 @@ def annual(
     inputs = inputs_of(tables)
     span = assessment_period(inputs.contract, year)
     with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
-        cut = _known(ledger)
-        report = make_report(ledger, inputs.contract, span, tables.gateway.name, cut, inputs.cause_of)
-        assessment = assess(ledger, inputs.contract, year, report, cut)
+        evidence = _known(tables.gateway, ledger)
+        report = make_report(ledger, inputs.contract, span, evidence, inputs.causes, inputs.cause_of)
+        assessment = assess(ledger, inputs.contract, year, report)
     shown = {
         "year": year,
         "score": assessment.score,
@@ -82,13 +83,18 @@ def annual(
     _give(assessment, output, shown, as_json=json)
 
 
-def _known(ledger: sqlite3.Connection) -> Cut:
-    """All that the ledger has, as of the time of its last record: clocks that still run, run to that."""
+def _known(gateway: GatewayConfig, ledger: sqlite3.Connection) -> Evidence:
+    """All that the ledger has and that is signed, as of the time of the last record: clocks that still run,
+    run to that."""
     from storage.ledger.ledger import progress_of
-    from storage.settlement.counts import Cut
+    from storage.proofs.checkpoints import newest_up_to
+    from storage.reader import LogReader
+    from storage.settlement.statement import evidence_of
 
-    progress = progress_of(ledger)
-    return Cut(progress.applied_index, progress.applied_us + 1)
+    checkpoint = newest_up_to(gateway.proofs_dir, progress_of(ledger).applied_index)
+    with LogReader(gateway.evidence_dir) as reader:
+        last = next(iter(reader.frames(checkpoint.size)))
+        return evidence_of(checkpoint, reader.identity, last.time_us + 1)
 
 
 def _give(what: Report | Assessment, output: Path | None, shown: dict[str, Any], *, as_json: bool) -> None:
@@ -110,7 +116,7 @@ def _shown(report: Report) -> dict[str, Any]:
         "months": f"{report.first_month}..{report.last_month}",
         "known_until": report.known_until,
         "months_are_over": report.final,
-        "records": report.records,
+        "records": report.evidence.records,
         "penalty_yuan": yuan(report.penalty_due),
         "penalty_cap_yuan": None if report.penalty_cap is None else yuan(report.penalty_cap),
         "indicators": [_indicators(each) for each in report.stretches],
@@ -153,8 +159,20 @@ def _shown(report: Report) -> dict[str, Any]:
                 "what": each.what,
                 "responded": each.clocks.responded,
                 "restored": each.clocks.restored,
+                "last_written": each.last_written,
             }
             for each in report.incidents
+        ],
+        "taken_back": [
+            {
+                "entry": str(each.entry),
+                "register": each.register,
+                "what": each.what,
+                "when": each.withdrawn,
+                "who": each.who,
+                "reason": each.reason,
+            }
+            for each in report.withdrawals
         ],
     }
 
@@ -176,6 +194,7 @@ def _complaints(service: Service) -> dict[str, Any]:
         "to": service.complaints_to,
         "complaints": service.complaints,
         "attributed": service.complaints_attributed,
+        "taken_back": service.complaints_withdrawn,
         "at_most": service.complaints_max,
     }
 

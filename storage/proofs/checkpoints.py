@@ -118,6 +118,20 @@ def newest_with(directory: Path, index: int) -> tuple[Note, int]:
     raise NoSuchRecord(f"record {index} is in no checkpoint yet: the ledger signs every second")
 
 
+def newest_up_to(directory: Path, size: int) -> Checkpoint:
+    """The newest that was signed of at most so many records. Raises NoSuchRecord, CorruptEvidence."""
+    for path in reversed(day_paths(directory)):
+        found = None
+        for entry in _Day(path, None).entries():
+            checkpoint = Checkpoint.parse(entry.note.text)
+            if checkpoint.size > size:
+                break
+            found = checkpoint
+        if found is not None:
+            return found
+    raise NoSuchRecord(f"{directory}: nothing of the first {size} records is signed: the ledger does that")
+
+
 class _Day:
     """The file of one day, read from its beginning."""
 

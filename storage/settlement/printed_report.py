@@ -102,12 +102,13 @@ def _title(what: Report | Assessment) -> str:
 def _facts(report: Report, months: str, digest: str) -> Sequence[tuple[str, str]]:
     return (
         ("合同名称", report.contract),
-        ("合同文件 SHA-256", report.contract_sha256),
+        ("合同文件 SHA-256", next(each.sha256 for each in report.sources if each.name == "contract")),
         ("甲方", report.party_a),
         ("乙方", report.party_b),
         ("统计月份", months),
-        ("证据日志", report.log),
-        ("计入记录数", f"{report.records:,}"),
+        ("证据日志", report.evidence.log),
+        ("计入记录数", f"{report.evidence.records:,}"),
+        ("检查点根哈希", report.evidence.root),
         ("JSON 报告 SHA-256", digest),
     )
 

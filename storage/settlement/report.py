@@ -46,6 +46,7 @@ from storage.settlement.registers import (
     touching,
 )
 from storage.settlement.service import Service, Tally, judge, rate_of
+from storage.settlement.statement import Evidence, Source
 from storage.settlement.terms import Terms
 
 FORMAT: Final = "jingxin-report-1"
@@ -134,14 +135,13 @@ class Report(Struct, frozen=True, kw_only=True):
     format: str
     final: bool  # the months are over
     known_until: str  # clocks that still run, run to this
-    log: str
-    records: int
+    evidence: Evidence
+    sources: tuple[Source, ...]
     first_month: str
     last_month: str
     party_a: str
     party_b: str
     contract: str
-    contract_sha256: str
     stretches: tuple[Stretch, ...]  # one, unless the contract was amended within these months
     coverage: tuple[Coverage, ...]
     links: tuple[Availability, ...]
@@ -217,12 +217,13 @@ def make_report(
     connection: sqlite3.Connection,
     contract: Contract,
     period: Period,
-    log: str,
-    cut: Cut,
+    evidence: Evidence,
+    causes: Sequence[Source],
     cause_of: CauseOf,
 ) -> Report:
-    """The service in whole months, as it is known at the cut. Every month, fault, notice and delay is judged
-    by the terms of its own day."""
+    """The service in whole months, from a ledger that holds that much of the evidence, and maybe more. Every
+    month, fault, notice and delay is judged by the terms of its own day."""
+    cut = cut_at(evidence)
     start_us, end_us = period.start_us, period.end_us
     now_us = min(cut.before_us, end_us)
 
@@ -243,14 +244,13 @@ def make_report(
         format=FORMAT,
         final=cut.before_us > end_us,
         known_until=moment(now_us - 1),
-        log=log,
-        records=cut.last,
+        evidence=evidence,
+        sources=(Source(name="contract", sha256=contract.digest.hex()), *causes),
         first_month=str(period.first),
         last_month=str(period.last),
         party_a=contract.party_a,
         party_b=contract.party_b,
         contract=contract.title,
-        contract_sha256=contract.digest.hex(),
         stretches=tuple(
             _stretch(connection, contract, months, terms, cut, cause_of)
             for months, terms in contract.stretches(period)
@@ -284,6 +284,11 @@ def make_report(
     )
 
 
+def cut_at(evidence: Evidence) -> Cut:
+    """Where knowledge ends."""
+    return Cut(evidence.records, evidence.known_before_us)
+
+
 def assessment_period(contract: Contract, year: int) -> Period:
     """The months of a year of the contract, from 1; the first begins with the month of its start."""
     months = contract.assessment.months
@@ -291,10 +296,9 @@ def assessment_period(contract: Contract, year: int) -> Period:
     return Period(0, first, first.later(months - 1))
 
 
-def assess(
-    connection: sqlite3.Connection, contract: Contract, year: int, report: Report, cut: Cut
-) -> Assessment:
+def assess(connection: sqlite3.Connection, contract: Contract, year: int, report: Report) -> Assessment:
     """The four headings for a year of the contract, of which `report` is."""
+    cut = cut_at(report.evidence)
     weights = contract.assessment
     faults = len(report.incidents)
     kept = sum(

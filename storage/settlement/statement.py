@@ -151,6 +151,18 @@ def cut_of(contract: Contract, period: Period, records: int) -> Cut:
     return Cut(records, period.end_us + contract.settlement.cutoff_hours * _HOUR_US)
 
 
+def evidence_of(checkpoint: Checkpoint, identity: bytes, before_us: int) -> Evidence:
+    """The log of the checkpoint, as far as that goes and as it was known before a time."""
+    return Evidence(
+        log=checkpoint.origin,
+        identity=identity.hex(),
+        records=checkpoint.size,
+        root=base64.b64encode(checkpoint.root).decode(),
+        known_before=_moment(before_us),
+        known_before_us=before_us,
+    )
+
+
 def make_statement(
     connection: sqlite3.Connection,
     contract: Contract,
@@ -196,14 +208,7 @@ def make_statement(
         price_mt=billing.price_mt,
         price_mo=billing.price_mo,
         tax_included=billing.tax_included,
-        evidence=Evidence(
-            log=checkpoint.origin,
-            identity=identity.hex(),
-            records=checkpoint.size,
-            root=base64.b64encode(checkpoint.root).decode(),
-            known_before=_moment(cut.before_us),
-            known_before_us=cut.before_us,
-        ),
+        evidence=evidence_of(checkpoint, identity, cut.before_us),
         sources=(Source(name="contract", sha256=contract.digest.hex()), *causes),
         terms=tuple(_terms(contract, terms, period)),
         lines=tuple(

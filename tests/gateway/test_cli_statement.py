@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from gateway.cli import run
+from storage.proofs.checkpoint import Checkpoint
+from storage.proofs.checkpoints import published
 from storage.proofs.note import LOG, Note
 from storage.settlement.issue import check_version, note_text, read_version
 from tests.storage.settlement.story import NAME, SIGNER, Story
@@ -276,6 +278,11 @@ def test_the_tables_are_made_anew_and_dumped(parties: Parties) -> None:
 def test_reports_are_shown_and_written(parties: Parties, tmp_path: Path) -> None:
     report = parties.answers("report", "sla", "-c", parties.config, "--period", "2026-06..2026-06")
     assert report["stretches"][0]["service"]["rates"][0]["rate"] == "0.980000"
+    # It can be recomputed: the root that was signed, and the files that it rests on, are in it.
+    checkpoint = Checkpoint.parse(published(parties.state / "proofs").text)
+    assert report["evidence"]["records"] == checkpoint.size
+    assert base64.b64decode(report["evidence"]["root"]) == checkpoint.root
+    assert [source["name"] for source in report["sources"]] == ["contract", "status codes"]
     output = tmp_path / "report"
     said = parties.does("report", "annual", "-c", parties.config, "--year", 3, "-o", output)
     assert "2025-12..2026-11" in said

@@ -10,9 +10,16 @@ from pathlib import Path
 import pytest
 
 from storage.durable import Disk
-from storage.errors import CorruptEvidence, DurabilityLost, KeyFileError, LogInUse, NoRoom
+from storage.errors import CorruptEvidence, DurabilityLost, KeyFileError, LogInUse, NoRoom, NoSuchRecord
 from storage.proofs.checkpoint import Checkpoint
-from storage.proofs.checkpoints import CHECKPOINT_NAME, Checkpoints, day_paths, extent, signed
+from storage.proofs.checkpoints import (
+    CHECKPOINT_NAME,
+    Checkpoints,
+    day_paths,
+    extent,
+    newest_up_to,
+    signed,
+)
 from storage.proofs.merkle import leaf_hash, root_of
 from storage.proofs.notary import TILE_NAME, EvidenceChanged, Notary
 from storage.proofs.note import LOG, Note, Signer
@@ -467,3 +474,17 @@ def test_a_crash_while_a_day_begins_leaves_the_one_before_it(
     sign(evidence, proofs, NOON_US + 3 * DAY_US)
     assert history(proofs) == [1, 2, 3, 4, 5, 6, 7]
     assert day_paths(proofs)[-1] == empty
+
+
+def test_the_newest_checkpoint_up_to_a_size(driver: LogDriver, evidence: Path, proofs: Path) -> None:
+    sizes: list[int] = []
+    for day in range(3):
+        for _ in range(2):
+            driver.write(record(len(sizes)))
+            signed_now = sign(evidence, proofs, NOON_US + day * DAY_US)
+            assert signed_now is not None
+            sizes.append(signed_now.size)
+    assert sizes == [1, 2, 3, 4, 5, 6]
+    assert [newest_up_to(proofs, size).size for size in (1, 2, 3, 4, 6, 99)] == [1, 2, 3, 4, 6, 6]
+    with pytest.raises(NoSuchRecord, match="nothing of the first 0 records is signed"):
+        newest_up_to(proofs, 0)

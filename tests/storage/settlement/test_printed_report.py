@@ -34,6 +34,7 @@ from storage.settlement.report import (
     Withdrawal,
 )
 from storage.settlement.service import Exemption
+from storage.settlement.statement import Source
 from storage.settlement.tables import DoesNotAddUp
 from tests.storage.settlement.sample_statement import DIGEST, sample_statement
 from tests.storage.settlement.story import Story
@@ -48,14 +49,13 @@ def sample_report(**changes: Any) -> Report:
         format=FORMAT,
         final=True,
         known_until="2026-11-30 23:59:59",
-        log="hn-gw-1",
-        records=41_907_332,
+        evidence=sample_statement().evidence,
+        sources=(Source(name="contract", sha256=DIGEST),),
         first_month=MONTHS[0],
         last_month=MONTHS[-1],
         party_a="河南省公安厅",
         party_b="中国移动通信集团河南有限公司",
         contract="河南省公安厅购买短信服务项目合同（包1）",
-        contract_sha256=DIGEST,
         stretches=(stretch(),),
         coverage=(
             Coverage(
@@ -485,7 +485,7 @@ def test_texts_are_no_markup_and_are_not_cut() -> None:
             maintenance=(msgspec.structs.replace(SAMPLE.maintenance[0], what=markup + text),),
             force_majeure=(msgspec.structs.replace(SAMPLE.force_majeure[0], what=markup + text),),
             party_a=markup,
-            log=markup,
+            evidence=msgspec.structs.replace(SAMPLE.evidence, log=markup),
         )
     )
     plain = "".join(markup.split())

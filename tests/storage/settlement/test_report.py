@@ -13,29 +13,35 @@ import pytest
 from storage.records import Configured, LinkEvent, Noted, Reported, Started, Stopped
 from storage.settlement.calendar import parse_period
 from storage.settlement.contract import Amendment, Contract, shipped_contract
-from storage.settlement.counts import Cut
 from storage.settlement.incidents import cap
 from storage.settlement.quality import Availability, Delays
 from storage.settlement.report import Assessment, Report, assess, assessment_period, make_report
-from tests.storage.settlement.story import NAME, Story, at, cause_of
+from storage.settlement.statement import Evidence
+from tests.storage.settlement.story import CAUSES, NAME, Story, at, cause_of
 
 END = (1 << 63) - 1
+
+
+def evidence(known_before_us: int) -> Evidence:
+    """All of it, as it was known then."""
+    return Evidence(
+        log=NAME, identity="", records=END, root="", known_before="", known_before_us=known_before_us
+    )
 
 
 def report_of(story: Story, months: str, contract: Contract | None = None, known_at: int = END) -> Report:
     contract = contract or shipped_contract()
     with closing(story.ledger()) as connection:
         period = parse_period(months, contract.settlement)
-        return make_report(connection, contract, period, NAME, Cut(END, known_at), cause_of)
+        return make_report(connection, contract, period, evidence(known_at), CAUSES, cause_of)
 
 
 def assessment_of(story: Story, year: int) -> Assessment:
     contract = shipped_contract()
     with closing(story.ledger()) as connection:
-        cut = Cut(END, END)
         period = assessment_period(contract, year)
-        report = make_report(connection, contract, period, NAME, cut, cause_of)
-        return assess(connection, contract, year, report, cut)
+        report = make_report(connection, contract, period, evidence(END), CAUSES, cause_of)
+        return assess(connection, contract, year, report)
 
 
 def test_delays_of_receipts_and_reports(tmp_path: Path) -> None:
@@ -327,4 +333,4 @@ def test_the_yearly_assessment(tmp_path: Path) -> None:
     ]
     assert (year.score, year.passed, year.pass_score) == (72, True, 60)
     assert (year.report.first_month, year.report.last_month) == ("2025-12", "2026-11")
-    assert msgspec.json.decode(year.encode())["report"]["records"] == END
+    assert msgspec.json.decode(year.encode())["report"]["evidence"]["records"] == END
