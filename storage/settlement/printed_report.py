@@ -37,7 +37,7 @@ _RATE_WIDTHS: Final = (70, 86, 80, 80, 99, 99)
 _COVERAGE_WIDTHS: Final = (84, 58, 66, 66, 58, 44, 44, 44, 50)
 _REPORT_WIDTHS: Final = (112, 46, 72, 46, 54, 44, 44, 44, 52)
 _LINK_WIDTHS: Final = (190, 108, 108, 108)
-_INCIDENT_WIDTHS: Final = (50, 100, 98, 30, 62, 56, 31, 56, 31)
+_INCIDENT_WIDTHS: Final = (50, 104, 94, 30, 62, 56, 31, 56, 31)
 _WORK_WIDTHS: Final = (50, 160, 78, 78, 78, 40, 31)
 _PREVENTED_WIDTHS: Final = (50, 152, 78, 78, 78, 78)
 _WITHDRAWAL_WIDTHS: Final = (50, 48, 118, 78, 78, 48, 94)
@@ -316,7 +316,7 @@ class _Story:
         if incidents:
             yield self._blocks.note(_incident_sums(incidents))
         table = self._listed(
-            ("编号", "发生时间", "故障", "发现", "分包商", "响应/时限", "响应", "恢复/时限", "恢复"),
+            ("编号", "时间", "故障", "发现", "分包商", "响应/时限", "响应", "恢复/时限", "恢复"),
             [_incident(each) for each in incidents],
             _INCIDENT_WIDTHS,
             5,
@@ -518,7 +518,7 @@ def _incident(incident: Incident) -> Sequence[str]:
     clocks = incident.clocks
     return (
         str(incident.entry),
-        f"{incident.opened} 录入 {incident.written} 末条 {incident.last_written}",
+        f"{incident.opened} 发生 {incident.written} 录入 {incident.last_written} 末条",  # a line each
         incident.what,
         wording.SEEN_BY.get(incident.by, incident.by) or wording.NO_SHARE,
         incident.subcontractor or wording.NO_SHARE,

@@ -352,9 +352,9 @@ def test_a_report_begins_with_what_it_is_about() -> None:
         "cucc100.0000%00小时00分00秒",
         # 五
         "共3次。响应：按时2次，超时1次，进行中0次；恢复：按时1次，超时1次，进行中1次。",
-        "1042026-06-1010:00:00录入2026-06-1010:05:00末条2026-06-1109:00:00下发积压甲方",
+        "1042026-06-1010:00:00发生2026-06-1010:05:00录入2026-06-1109:00:00末条下发积压甲方",
         "1小时00分/1小时00分按时8小时01分/8小时00分超时",
-        "172202026-06-1010:00:00录入2026-06-1010:05:00末条2026-06-1109:00:00cmcc:nolinkbound告警—0小时30分/1小时00分按时2小时00分/8小时00分按时",
+        "172202026-06-1010:00:00发生2026-06-1010:05:00录入2026-06-1109:00:00末条cmcc:nolinkbound告警—0小时30分/1小时00分按时2小时00分/8小时00分按时",
         "乙方—494小时00分/1小时00分超时494小时00分/8小时00分进行中",
         # 六
         "311短信网关割接2026-06-0100:00:002026-06-0301:10:00未登记49/72不足",
@@ -471,7 +471,7 @@ def test_two_hundred_faults_are_all_listed_and_their_header_is_on_each_page() ->
     pages = texts(printed_report(many_incidents()))
     listed = [page for page in pages if "下发积压" in page]
     assert len(listed) > 3
-    assert all("编号发生时间故障发现分包商响应/时限响应恢复/时限恢复" in page for page in listed)
+    assert all("编号时间故障发现分包商响应/时限响应恢复/时限恢复" in page for page in listed)
     text = "".join(listed)
     assert [str(10**9 + number) for number in range(200) if str(10**9 + number) not in text] == []
 
