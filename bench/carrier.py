@@ -40,6 +40,7 @@ from bench.carrier_session import RAW, CarrierSession, Delivery, Stat
 from bench.dialogue import calm_collector, listen, say
 from bench.message_ids import id_writer
 from bench.messages import part_fails, part_number, parts_of
+from bench.options import parsed
 from bench.rate_limit import RateLimit
 from bench.replies import part_bodies, reply_body, shuffled_parts
 from bench.shares import Draw, happens
@@ -363,6 +364,6 @@ async def _serve(options: list[CarrierOptions]) -> None:
 
 def run(arguments: list[str]) -> int:
     """`python -m bench carrier JSON...`: a CarrierOptions each.  Ends at SIGTERM or the end of its input."""
-    options = [msgspec.json.decode(argument, type=CarrierOptions) for argument in arguments]
+    options = parsed("carrier", CarrierOptions, arguments)
     uvloop.run(_serve(options or [CarrierOptions(name="carrier", port=2776)]))
     return 0

@@ -20,6 +20,7 @@ from bench.load_ledger import SENT, LoadLedger, LoadReport, PartLedger
 from bench.load_options import LoadOptions
 from bench.load_session import BindRequest, LoadSession
 from bench.messages import part_number, part_writer, payload_writer, submit_writer
+from bench.options import parsed
 from protocol.smpp.pdu import BindReceiver, BindTransceiver, BindTransmitter
 
 # The resolution of the event loop's timers: at a steady rate messages leave up to so much late, which counts.
@@ -275,7 +276,7 @@ async def _run(options: LoadOptions) -> LoadReport:
 
 def run(arguments: list[str]) -> int:
     """`python -m bench load JSON`: a LoadOptions.  Exit status 1 if the run could not be carried through."""
-    options = msgspec.json.decode(arguments[0], type=LoadOptions)
+    options = parsed("load", LoadOptions, arguments[:1] or ["--help"])[0]
     report = uvloop.run(_run(options))
     say(report)
     return 1 if report.failure else 0
