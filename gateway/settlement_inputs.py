@@ -1,12 +1,12 @@
-"""What a statement follows from besides the evidence: the contract, and the table of status codes.
+"""What a statement or report follows from besides the evidence: the contract, and the table of status codes.
 
-Both change: the parties amend, an operator's rows grow, the program ships other ones. So a version of a
-statement holds copies of the files that it was made with, and is made again from these.
+Both change: the parties amend, an operator's rows grow, the program ships other ones. So copies of the files
+lie beside what was made with them, and it is made again from these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -19,7 +19,7 @@ from storage.settlement.contract import Contract, read_contract, shipped_contrac
 from storage.settlement.counts import CauseOf
 from storage.settlement.errors import SettlementError
 from storage.settlement.issue import StatementError
-from storage.settlement.statement import Source, Statement
+from storage.settlement.statement import Source
 
 CONTRACT_NAME: Final = "contract.toml"
 CODES_NAME: Final = "status_codes.csv"
@@ -31,6 +31,13 @@ _COPIES: Final = {
     SHIPPED_CODES: CODES_NAME,
     OPERATOR_CODES: OPERATOR_CODES_NAME,
 }
+
+
+def copies_in(directory: Path) -> dict[str, bytes]:
+    """Those of these files that lie in a directory."""
+    return {
+        name: (directory / name).read_bytes() for name in _COPIES.values() if (directory / name).is_file()
+    }
 
 
 class Inputs(NamedTuple):
@@ -56,20 +63,20 @@ def inputs_of(tables: Tables) -> Inputs:
 
 def inputs_of_version(
     directory: Path,
-    statement: Statement,
+    sources: Sequence[Source],
     copies: Mapping[str, bytes],
     contract_file: Path | None = None,
     codes: Path | None = None,
 ) -> Inputs:
-    """The files named, else the copies in the directory of a version of a statement.
+    """The files named, else the copies beside a statement or a report, which names its sources.
 
-    Raises StatementError where these are not the files that the statement names, SettlementError, OSError.
+    Raises StatementError where the copies are not these, SettlementError, OSError.
     """
-    named = {_COPIES.get(source.name, source.name): source.sha256 for source in statement.sources}
+    named = {_COPIES.get(source.name, source.name): source.sha256 for source in sources}
     held = {name: sha256(copies[name]).hexdigest() for name in _COPIES.values() if name in copies}
     for name in sorted({CONTRACT_NAME, CODES_NAME, *named, *held}):
         if name not in held or held[name] != named.get(name):
-            raise StatementError(f"{directory / name}: not the file that the statement rests on")
+            raise StatementError(f"{directory / name}: not the file that it rests on")
     file = contract_file or directory / CONTRACT_NAME
     if codes is None and OPERATOR_CODES_NAME in copies:
         codes = directory / OPERATOR_CODES_NAME

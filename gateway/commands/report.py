@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
 
+from gateway.commands.evidence import OptionalConfig
 from gateway.commands.options import ConfigOption, JsonOption, MonthsOption
+from gateway.commands.progress import progress_bar
+from gateway.commands.recheck import (
+    CodesOption,
+    ContractOption,
+    EvidenceOption,
+    ProofsOption,
+    ScratchOption,
+    believed,
+    tell,
+)
 from gateway.commands.result import show as show_result
 from gateway.commands.statement import yuan
+from gateway.commands.verifier import KeyOption
 from gateway.config import read
 
 if TYPE_CHECKING:
@@ -25,9 +39,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Service level and the yearly assessment.")
 
+REPORT_NAME: Final = "report.json"
+
 OutputOption = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="DIR", help="Write report.json and report.pdf there as well."),
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="Write report.json and report.pdf there as well, and copies of what they follow from.",
+    ),
 ]
 
 
@@ -47,7 +68,7 @@ def sla(
     with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
         evidence = _known(tables.gateway, ledger)
         report = make_report(ledger, inputs.contract, span, evidence, inputs.causes, inputs.cause_of)
-    _give(report, output, _shown(report), as_json=json)
+    _give(report, output, inputs.files, _shown(report), as_json=json)
 
 
 @app.command()
@@ -80,30 +101,83 @@ def annual(
             for each in assessment.headings
         ],
     }
-    _give(assessment, output, shown, as_json=json)
+    _give(assessment, output, inputs.files, shown, as_json=json)
+
+
+@app.command()
+def verify(
+    report: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", exists=True, file_okay=False, help="What `-o` has written."),
+    ],
+    config: OptionalConfig = None,
+    evidence: EvidenceOption = None,
+    proofs: ProofsOption = None,
+    key: KeyOption = "",
+    contract: ContractOption = None,
+    codes: CodesOption = None,
+    scratch: ScratchOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Checks the evidence, makes the report again from its raw records, and compares; exits 1 where they
+    differ. As `statement verify`; a report has no signature of its own.
+    """
+    from gateway.settlement_inputs import copies_in, inputs_of_version
+    from storage.proofs.verify_tree import Proofs
+    from storage.settlement.check import check_report
+    from storage.settlement.errors import SettlementError
+    from storage.settlement.report import Assessment, read_report
+
+    given = believed(config, evidence, proofs, key)
+    file = report / REPORT_NAME
+    octets = file.read_bytes()
+    try:
+        stated = read_report(octets)
+    except ValueError as error:
+        raise SettlementError(f"{file}: no report as it is written: {error}") from error
+    sources = (stated.report if isinstance(stated, Assessment) else stated).sources
+    inputs = inputs_of_version(report, sources, copies_in(report), contract, codes)
+    with progress_bar("verifying") as progress:
+        found, findings = check_report(
+            stated,
+            given.evidence,
+            Proofs(given.proofs, given.key),
+            inputs.contract,
+            inputs.causes,
+            inputs.cause_of,
+            progress,
+            scratch=scratch,
+        )
+    tell(found, findings, {"sha256": sha256(octets).hexdigest()}, as_json=json)
 
 
 def _known(gateway: GatewayConfig, ledger: sqlite3.Connection) -> Evidence:
-    """All that the ledger has and that is signed, as of the time of the last record: clocks that still run,
-    run to that."""
+    """All that the ledger has and that is signed."""
     from storage.ledger.ledger import progress_of
     from storage.proofs.checkpoints import newest_up_to
     from storage.reader import LogReader
-    from storage.settlement.statement import evidence_of
+    from storage.settlement.report import evidence_at
 
     checkpoint = newest_up_to(gateway.proofs_dir, progress_of(ledger).applied_index)
     with LogReader(gateway.evidence_dir) as reader:
-        last = next(iter(reader.frames(checkpoint.size)))
-        return evidence_of(checkpoint, reader.identity, last.time_us + 1)
+        return evidence_at(reader, checkpoint)
 
 
-def _give(what: Report | Assessment, output: Path | None, shown: dict[str, Any], *, as_json: bool) -> None:
+def _give(
+    what: Report | Assessment,
+    output: Path | None,
+    files: Mapping[str, bytes],
+    shown: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
     if output is not None:
         from storage.settlement.printed_report import printed_report
 
+        printed = printed_report(what)
         output.mkdir(parents=True, exist_ok=True)
-        (output / "report.json").write_bytes(what.encode())
-        (output / "report.pdf").write_bytes(printed_report(what))
+        for name, octets in {REPORT_NAME: what.encode(), "report.pdf": printed, **files}.items():
+            (output / name).write_bytes(octets)
     if as_json:
         typer.echo(what.encode().decode(), nl=False)
     else:

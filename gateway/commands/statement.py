@@ -7,15 +7,23 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import msgspec
 import typer
 
-from gateway.commands.evidence import OptionalConfig, with_segments
+from gateway.commands.evidence import OptionalConfig
 from gateway.commands.options import ConfigOption, JsonOption
 from gateway.commands.progress import progress_bar
+from gateway.commands.recheck import (
+    CodesOption,
+    ContractOption,
+    EvidenceOption,
+    ProofsOption,
+    ScratchOption,
+    believed,
+    tell,
+)
 from gateway.commands.result import show as show_result
-from gateway.commands.verifier import KeyOption, log_key, verifier_key
-from gateway.config import Tables, read, signing_key_file
+from gateway.commands.verifier import KeyOption
+from gateway.config import read, signing_key_file
 from gateway.config_table import is_credential
 
 if TYPE_CHECKING:
@@ -41,27 +49,6 @@ StatementArgument = Annotated[
     Path,
     typer.Argument(
         metavar="DIR", exists=True, file_okay=False, help="A version, such as …/2026-06..2026-11/v1."
-    ),
-]
-ContractOption = Annotated[
-    Path | None,
-    typer.Option("--contract", metavar="FILE", help="The contract; without it the version's copy."),
-]
-CodesOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--codes", metavar="FILE", help="The operator's status codes; without it the version's copy."
-    ),
-]
-ScratchOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--scratch",
-        metavar="DIR",
-        exists=True,
-        file_okay=False,
-        help="Where the tables are made and removed again, some GB for ten million messages (default:"
-        " TMPDIR).",
     ),
 ]
 
@@ -163,8 +150,8 @@ def list_(config: ConfigOption, json: JsonOption = False) -> None:
 def verify(
     statement: StatementArgument,
     config: OptionalConfig = None,
-    evidence: Annotated[Path | None, typer.Option("--evidence", metavar="DIR", help="Segments.")] = None,
-    proofs: Annotated[Path | None, typer.Option("--proofs", metavar="DIR", help="Checkpoints.")] = None,
+    evidence: EvidenceOption = None,
+    proofs: ProofsOption = None,
     key: KeyOption = "",
     contract: ContractOption = None,
     codes: CodesOption = None,
@@ -181,41 +168,23 @@ def verify(
     from storage.settlement.check import check_statement
     from storage.settlement.issue import check_version, read_version
 
-    tables = None if config is None else read(config)
-    if tables is None and (evidence is None or proofs is None or not key):
-        raise typer.BadParameter(
-            "name the configuration with -c FILE, or --evidence DIR --proofs DIR --key KEY"
-        )
-    believed = verifier_key(key) if key or tables is None else log_key(tables, "")
+    given = believed(config, evidence, proofs, key)
     issued = read_version(statement)
-    version = check_version(issued, believed)
-    inputs = inputs_of_version(statement, version.statement, version.files, contract, codes)
+    version = check_version(issued, given.key)
+    inputs = inputs_of_version(statement, version.statement.sources, version.files, contract, codes)
     with progress_bar("verifying") as progress:
         report, findings = check_statement(
             issued,
-            with_segments(_given(evidence, tables, "evidence_dir")),
-            Proofs(_given(proofs, tables, "proofs_dir"), believed),
+            given.evidence,
+            Proofs(given.proofs, given.key),
             inputs.contract,
             inputs.causes,
             inputs.cause_of,
             progress,
             scratch=scratch,
         )
-    agrees = report.sound and not findings
-    facts: dict[str, Any] = {
-        "agrees": agrees,
-        "final": version.statement.final,
-        "evidence_sound": report.sound,
-        "records": report.records,
-        "sha256": issued.digest.hex(),
-    }
-    if findings:
-        facts["differences"] = [msgspec.structs.asdict(each) for each in findings]
-    show_result(facts, as_json=json)
-    if not report.sound:
-        typer.echo("jingxin: the evidence is not sound: `jingxin evidence verify` says where", err=True)
-    if not agrees:
-        raise typer.Exit(1)
+    facts = {"final": version.statement.final, "sha256": issued.digest.hex()}
+    tell(report, findings, facts, as_json=json)
 
 
 @app.command()
@@ -262,14 +231,6 @@ def _settlement_period(text: str, contract: Contract) -> Period:
             f" {contract.term_end}: put the renewal into the contract file"
         )
     return period
-
-
-def _given(path: Path | None, tables: Tables | None, name: str) -> Path:
-    if path is not None:
-        return path
-    assert tables is not None, "the options were checked"
-    found: Path = getattr(tables.gateway, name)
-    return found
 
 
 def _renderer(statement: Statement, font: Path | None) -> Render:

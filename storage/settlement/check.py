@@ -1,12 +1,14 @@
-"""Checking a statement from the raw records, by anybody who has the files and the public key.
+"""Checking a statement or a report from the raw records, by anybody who has the files and the public key.
 
 Nothing of the gateway's is believed: the records are checked up to their signed root, a ledger is made from
-them in a directory of its own, and the statement that follows from it must be the same, octet by octet.
+them in a directory of its own, and what follows from it must be the same, octet by octet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -26,7 +28,8 @@ from storage.settlement.calendar import Period, WrongPeriod, parse_period
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf
 from storage.settlement.issue import Issued, StatementError, check_version, tied_checkpoint
-from storage.settlement.statement import Source, Statement, cut_of, make_statement
+from storage.settlement.report import Assessment, Report, assess, assessment_period, evidence_at, make_report
+from storage.settlement.statement import Evidence, Source, Statement, cut_of, make_statement
 from storage.verify import verify
 
 _DIFFERENCES_MAX: Final = 200  # a screen or two: whoever has more has another statement
@@ -58,7 +61,7 @@ def check_statement(
     tied to no checkpoint of this log; the differences then do not matter.
     """
     statement = check_version(issued, proofs.log_key).statement
-    checkpoint = _checkpoint_of(statement, proofs)
+    checkpoint = _checkpoint_of(statement.evidence, proofs)
     report = verify(evidence, progress, keyring=keyring, proofs=proofs)
     if not report.sound:
         return report, []
@@ -71,60 +74,99 @@ def check_statement(
                 f"{issued.directory}: final, and tied to {checkpoint.size} records instead of {tied.size}"
             )
         identity = reader.identity
-        if reader.first_index > FIRST_INDEX:
-            raise StatementError(
-                f"{evidence}: it begins with record {reader.first_index}, and a statement follows from all of"
-                " it: put the archived segments beside these"
-            )
-    with TemporaryDirectory(prefix="jingxin-statement-", dir=scratch) as directory:
-        path = Path(directory) / "ledger.db"
-        with Ledger.open(path, evidence, synchronous="OFF") as ledger:
-            while ledger.step(checkpoint.size + 1):
-                pass
-        connection = read_ledger(path)
-        try:
-            computed = make_statement(
-                connection,
-                contract,
-                period,
-                checkpoint,
-                identity,
-                # A draft on any checkpoint is honest until there is a final one; from then on nobody may
-                # stay with another that pleases.
-                final=final,
-                causes=causes,
-                cause_of=cause_of,
-            )
-        finally:
-            connection.close()
+        _check_whole(reader)
+    with _ledger_of(evidence, checkpoint.size, scratch) as connection:
+        computed = make_statement(
+            connection,
+            contract,
+            period,
+            checkpoint,
+            identity,
+            # A draft on any checkpoint is honest until there is a final one; from then on nobody may stay
+            # with another that pleases.
+            final=final,
+            causes=causes,
+            cause_of=cause_of,
+        )
     return report, differences(statement, computed)
 
 
-def _checkpoint_of(statement: Statement, proofs: Proofs) -> Checkpoint:
-    """The checkpoint that the statement names, if the log has signed it."""
-    named = statement.evidence
+def check_report(
+    stated: Report | Assessment,
+    evidence: Path,
+    proofs: Proofs,
+    contract: Contract,
+    causes: Sequence[Source],
+    cause_of: CauseOf,
+    progress: Callable[[int, int], None] | None = None,
+    scratch: Path | None = None,
+) -> tuple[VerifyReport, list[Finding]]:
+    """As check_statement, of a report or a yearly assessment. Nobody has signed these, but the log has signed
+    the checkpoint that they name."""
+    report = stated.report if isinstance(stated, Assessment) else stated
+    checkpoint = _checkpoint_of(report.evidence, proofs)
+    found = verify(evidence, progress, proofs=proofs)
+    if not found.sound:
+        return found, []
+    with LogReader(evidence) as reader:
+        _check_whole(reader)
+        known = evidence_at(reader, checkpoint)
+    computed: Report | Assessment
+    with _ledger_of(evidence, checkpoint.size, scratch) as connection:
+        if isinstance(stated, Assessment):
+            period = assessment_period(contract, stated.year)
+            computed = make_report(connection, contract, period, known, causes, cause_of)
+            computed = assess(connection, contract, stated.year, computed)
+        else:
+            period = _period_of(stated, contract)
+            computed = make_report(connection, contract, period, known, causes, cause_of)
+    return found, differences(stated, computed)
+
+
+def _check_whole(reader: LogReader) -> None:
+    if reader.first_index > FIRST_INDEX:
+        raise StatementError(
+            f"{reader.directory}: it begins with record {reader.first_index}, and the figures follow from all"
+            " of it: put the archived segments beside these"
+        )
+
+
+@contextmanager
+def _ledger_of(evidence: Path, records: int, scratch: Path | None) -> Iterator[sqlite3.Connection]:
+    """A ledger of the first records, in a directory of its own."""
+    with TemporaryDirectory(prefix="jingxin-statement-", dir=scratch) as directory:
+        path = Path(directory) / "ledger.db"
+        with Ledger.open(path, evidence, synchronous="OFF") as ledger:
+            while ledger.step(records + 1):
+                pass
+        with closing(read_ledger(path)) as connection:
+            yield connection
+
+
+def _checkpoint_of(named: Evidence, proofs: Proofs) -> Checkpoint:
+    """The checkpoint that is named, if the log has signed it."""
     try:
         checkpoint = Checkpoint(named.log, named.records, from_base64(named.root))
     except ValueError as error:
-        raise StatementError(f"the root of the statement {error}") from error
+        raise StatementError(f"the root that is named {error}") from error
     text = checkpoint.text()
     for entry in signed(proofs.days, proofs.log_key.name):
         if entry.note.text == text and entry.note.signed_by((proofs.log_key,)):
             return checkpoint
     raise StatementError(
-        f"{proofs.directory}: no checkpoint of {named.records} records with the statement's root was signed"
+        f"{proofs.directory}: no checkpoint of {named.records} records with the root that is named was signed"
     )
 
 
-def _period_of(statement: Statement, contract: Contract) -> Period:
+def _period_of(stated: Statement | Report, contract: Contract) -> Period:
     try:
-        return parse_period(f"{statement.first_month}..{statement.last_month}", contract.settlement)
+        return parse_period(f"{stated.first_month}..{stated.last_month}", contract.settlement)
     except WrongPeriod as error:
-        raise StatementError(f"the statement is of no period: {error}") from error
+        raise StatementError(f"it is of no period: {error}") from error
 
 
-def differences(stated: Statement, computed: Statement) -> list[Finding]:
-    """Where two statements differ, at most _DIFFERENCES_MAX places."""
+def differences(stated: msgspec.Struct, computed: msgspec.Struct) -> list[Finding]:
+    """Where two statements, or two reports, differ, at most _DIFFERENCES_MAX places."""
     found: list[Finding] = []
     _compare("", msgspec.to_builtins(stated), msgspec.to_builtins(computed), found)
     return found
@@ -153,6 +195,7 @@ _NAMES: Final = (
     "category",
     "key",
     "name",
+    "entry",
     "count_on",
     "first_month",
 )

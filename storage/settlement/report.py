@@ -15,6 +15,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from storage.proofs.checkpoint import Checkpoint
+from storage.reader import LogReader
 from storage.settlement.amounts import cut_decimal
 from storage.settlement.calendar import Month, Period, day_of, moment, moment_us
 from storage.settlement.contract import Contract
@@ -46,7 +48,7 @@ from storage.settlement.registers import (
     touching,
 )
 from storage.settlement.service import Service, Tally, judge, rate_of
-from storage.settlement.statement import Evidence, Source
+from storage.settlement.statement import Evidence, Source, evidence_of
 from storage.settlement.terms import Terms
 
 FORMAT: Final = "jingxin-report-1"
@@ -282,6 +284,22 @@ def make_report(
         penalty_cap=most,
         penalty_due=penalty if most is None else min(penalty, most),
     )
+
+
+def read_report(octets: bytes) -> Report | Assessment:
+    """What `encode` of either has written. Raises ValueError."""
+    kind: type[Report | Assessment] = Assessment if b'"headings":' in octets else Report
+    report = msgspec.json.decode(octets, type=kind)
+    if report.format != FORMAT or report.encode() != octets:
+        raise ValueError(f"no canonical JSON of {FORMAT}")
+    return report
+
+
+def evidence_at(reader: LogReader, checkpoint: Checkpoint) -> Evidence:
+    """All that the checkpoint speaks of, as it was known when the last of it was written: clocks that still
+    run, run to that."""
+    last = next(iter(reader.frames(checkpoint.size)))
+    return evidence_of(checkpoint, reader.identity, last.time_us + 1)
 
 
 def cut_at(evidence: Evidence) -> Cut:

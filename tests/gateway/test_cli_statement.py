@@ -217,7 +217,7 @@ def test_copies_that_are_not_those_of_the_statement_are_refused_though_signed(pa
         text = note_text(NAME, "2026-06..2026-11", 1, issued.digest, b"", digests)
         (version / "statement.note").write_bytes(Note(text, (SIGNER.sign(text),)).encode())
         said = parties.does("statement", "verify", version, "-c", parties.config, status=1)
-        assert said == f"jingxin: {version / name}: not the file that the statement rests on\n"
+        assert said == f"jingxin: {version / name}: not the file that it rests on\n"
         (version / name).unlink(missing_ok=True)
 
 
@@ -288,6 +288,32 @@ def test_reports_are_shown_and_written(parties: Parties, tmp_path: Path) -> None
     assert "2025-12..2026-11" in said
     assert json.loads((output / "report.json").read_bytes())["year"] == 3
     assert (output / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_a_report_is_made_again_by_the_other_party(parties: Parties, tmp_path: Path) -> None:
+    for name, command in (
+        ("june", ("sla", "--period", "2026-06..2026-06")),
+        ("year", ("annual", "--year", 3)),
+    ):
+        given = tmp_path / name
+        parties.does("report", *command, "-c", parties.config, "-o", given)
+        evidence = shutil.copytree(parties.state / "evidence", tmp_path / f"evidence of {name}")
+        proofs = shutil.copytree(parties.state / "proofs", tmp_path / f"proofs of {name}")
+        files = ("--evidence", evidence, "--proofs", proofs, "--key", parties.public)
+        answer = parties.answers("report", "verify", given, *files)
+        assert (answer["agrees"], answer["evidence_sound"]) == (True, True)
+        assert parties.answers("report", "verify", given, "-c", parties.config)["agrees"] is True
+        whole = (given / "report.json").read_bytes()
+        assert whole.count(b'"delivered":98') == 2  # of the carrier, and of all
+        (given / "report.json").write_bytes(whole.replace(b'"delivered":98', b'"delivered":99'))
+        answer = parties.answers("report", "verify", given, *files, status=1)
+        assert [(each["stated"], each["computed"]) for each in answer["differences"]] == [("99", "98")] * 2
+        (given / "report.json").write_bytes(whole[:-1])
+        assert "no report as it is written" in parties.does("report", "verify", given, *files, status=1)
+        (given / "report.json").write_bytes(whole.replace(b'"records":', b'"records":1'))
+        assert "with the root that is named was signed" in parties.does(
+            "report", "verify", given, *files, status=1
+        )
 
 
 def test_a_month_is_moved_out_of_the_tables(parties: Parties, tmp_path: Path) -> None:

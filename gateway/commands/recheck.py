@@ -1,0 +1,86 @@
+"""What `statement verify` and `report verify` have in common: whose files, whose key, and what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import msgspec
+import typer
+
+from gateway.commands.evidence import with_segments
+from gateway.commands.result import show
+from gateway.commands.verifier import log_key, verifier_key
+from gateway.config import read
+
+if TYPE_CHECKING:
+    from storage.history import VerifyReport
+    from storage.proofs.note import VerifierKey
+    from storage.settlement.check import Finding
+
+EvidenceOption = Annotated[Path | None, typer.Option("--evidence", metavar="DIR", help="Segments.")]
+ProofsOption = Annotated[Path | None, typer.Option("--proofs", metavar="DIR", help="Checkpoints.")]
+ContractOption = Annotated[
+    Path | None,
+    typer.Option("--contract", metavar="FILE", help="The contract; without it the copy beside it."),
+]
+CodesOption = Annotated[
+    Path | None,
+    typer.Option("--codes", metavar="FILE", help="The operator's status codes; without it the copy."),
+]
+ScratchOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--scratch",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Where the tables are made and removed again, some GB for ten million messages (default:"
+        " TMPDIR).",
+    ),
+]
+
+
+class Believed(NamedTuple):
+    """Where the files are, and the key of the log."""
+
+    evidence: Path
+    proofs: Path
+    key: VerifierKey
+
+
+def believed(config: Path | None, evidence: Path | None, proofs: Path | None, key: str) -> Believed:
+    """Of a configuration, or as the other party names them. Raises BadParameter, NoSuchRecord, NoteError."""
+    if config is None:
+        if evidence is None or proofs is None or not key:
+            raise typer.BadParameter(
+                "name the configuration with -c FILE, or --evidence DIR --proofs DIR --key KEY"
+            )
+        return Believed(with_segments(evidence), proofs, verifier_key(key))
+    tables = read(config)
+    return Believed(
+        with_segments(evidence or tables.gateway.evidence_dir),
+        proofs or tables.gateway.proofs_dir,
+        verifier_key(key) if key else log_key(tables, ""),
+    )
+
+
+def tell(
+    report: VerifyReport, findings: Sequence[Finding], facts: Mapping[str, Any], *, as_json: bool
+) -> None:
+    """Raises Exit where something does not agree."""
+    agrees = report.sound and not findings
+    told: dict[str, Any] = {
+        "agrees": agrees,
+        **facts,
+        "evidence_sound": report.sound,
+        "records": report.records,
+    }
+    if findings:
+        told["differences"] = [msgspec.structs.asdict(each) for each in findings]
+    show(told, as_json=as_json)
+    if not report.sound:
+        typer.echo("jingxin: the evidence is not sound: `jingxin evidence verify` says where", err=True)
+    if not agrees:
+        raise typer.Exit(1)
