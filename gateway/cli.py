@@ -41,7 +41,6 @@ from storage.errors import (
     EvidenceError,
     LogInUse,
     NoRoom,
-    Unreadable,
     WrongMasterKey,
 )
 from storage.settlement.errors import SettlementError
@@ -64,7 +63,6 @@ _EVIDENCE_REMEDIES: Final[dict[type[EvidenceError], str]] = {
     DurabilityLost: "look at the disk and at the log of the system",
     LogInUse: "stop the other process, or give each a directory of its own",
     NoRoom: "make room on the disk",
-    Unreadable: "let this user read it",
     WrongMasterKey: "name the key it was begun with in evidence.master_key_file",
 }
 

@@ -33,7 +33,7 @@ class DurabilityLost(EvidenceError):
 
 
 class Unreadable(EvidenceError):
-    """A directory cannot be looked into, so nobody knows what stands there. Let this user read it."""
+    """A directory cannot be looked into, so nobody knows what stands there; the message says what to do."""
 
 
 class NoRoom(EvidenceError):

@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from storage.durable import create_file_durably, make_directory, remove_durably, write_file_durably
 from storage.errors import ContentErased, KeyFileError, WrongMasterKey
+from storage.listing import listed
 
 KEY_OCTETS: Final = 32
 KEY_REFERENCE_OCTETS: Final = 8  # how much of a key id sealed content carries to name its key
@@ -165,7 +166,8 @@ class Keyring:
             if known[0].exists():
                 return known[1]
             del self._unwrapped[reference]
-        found = next(self.directory.glob(f"*-{reference.hex()}.key"), None)
+        ending = f"-{reference.hex()}.key"
+        found = next((path for path in listed(self.directory) if path.name.endswith(ending)), None)
         if found is None:
             raise ContentErased(f"the data key {reference.hex()} is gone, and the content with it")
         key = self._unwrap(found)
@@ -198,9 +200,11 @@ class Keyring:
                 raise WrongMasterKey(f"the master key given is not the one {self.directory} was begun with")
             return
         # No check file, but keys: somebody removed it. Any key file is a check as good.
-        for found in self.directory.glob("*.key"):
+        for found in sorted(each for each in listed(self.directory) if each.suffix == ".key"):
             try:
                 self._unwrap(found)
+            except ContentErased:
+                continue
             except KeyFileError as failure:
                 raise WrongMasterKey(f"{path} is missing, and {failure}") from failure
             break
@@ -230,7 +234,7 @@ def read_key_file(path: Path) -> tuple[str, bytes, bytes]:
 
 def days_with_keys(directory: Path) -> list[str]:
     """The days that have data keys, whole or half destroyed, oldest first."""
-    days = {path.name[:10] for path in directory.glob("????-??-??-*.key")}
+    days = {path.name[:10] for path in listed(directory) if path.suffix == ".key"}
     return sorted(day for day in days if _DAY.fullmatch(day))
 
 
@@ -242,7 +246,8 @@ def destroy_day(directory: Path, day: str) -> int:
     """
     if not _DAY.fullmatch(day):
         raise KeyFileError(f"{day!r} is no day of the form YYYY-MM-DD")
-    paths = sorted(directory.glob(f"{day}-*.key"))
+    names = re.compile(rf"{day}-.*\.key")
+    paths = sorted(path for path in listed(directory) if names.fullmatch(path.name))
     remove_durably(paths, directory)
     return len(paths)
 

@@ -317,8 +317,10 @@ def _say_what_is_not_shown(tables: Tables, result: Result) -> None:
         typer.echo(
             f"jingxin: there are more than these {len(result.found):,}, which are the newest", err=True
         )
+    from storage.segment import FIRST_INDEX
+
     begins, detached = _missing(tables)
-    if begins > 1:
+    if begins > FIRST_INDEX:
         typer.echo(
             f"jingxin: the ledger begins with record {begins}: what is older is not searched", err=True
         )

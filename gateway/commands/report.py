@@ -47,7 +47,8 @@ OutputOption = Annotated[
         "-o",
         "--output",
         metavar="DIR",
-        help="Write report.json and report.pdf there as well, and copies of what they follow from.",
+        help="Write report.json and report.pdf into this new directory as well, with copies of what they"
+        " follow from.",
     ),
 ]
 
@@ -172,10 +173,14 @@ def _give(
     as_json: bool,
 ) -> None:
     if output is not None:
+        from storage.settlement.errors import SettlementError
         from storage.settlement.printed_report import printed_report
 
         printed = printed_report(what)
         output.mkdir(parents=True, exist_ok=True)
+        if any(output.iterdir()):
+            # A contract of somebody's may lie there under the name of the copy.
+            raise SettlementError(f"{output}: there is something already: allowed is a new directory")
         for name, octets in {REPORT_NAME: what.encode(), "report.pdf": printed, **files}.items():
             (output / name).write_bytes(octets)
     if as_json:
@@ -188,8 +193,9 @@ def _shown(report: Report) -> dict[str, Any]:
     """What fits on a terminal."""
     return {
         "months": f"{report.first_month}..{report.last_month}",
+        "final": report.final,
         "known_until": report.known_until,
-        "months_are_over": report.final,
+        "evidence_known_before": report.evidence.known_before,
         "records": report.evidence.records,
         "penalty_yuan": yuan(report.penalty_due),
         "penalty_cap_yuan": None if report.penalty_cap is None else yuan(report.penalty_cap),

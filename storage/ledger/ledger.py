@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -172,8 +172,8 @@ def rebuild(path: Path, evidence: Path, progress: Callable[[int, int], None] | N
     """Make the ledger from nothing, beside the old one, and put it in its place; returns its last record.
 
     progress(records done, records in all). The old ledger stays until the new one takes its name; before that
-    it is given what stands beside it (-wal), which must never meet the new one. Raises DatabaseError,
-    LogInUse, CorruptEvidence, DurabilityLost.
+    it is given what stands beside it (-wal), which must never meet the new one. Raises DatabaseError (also
+    where somebody reads the old one then), LogInUse, CorruptEvidence, DurabilityLost.
     """
     fresh = path.with_suffix(".new")
     lock = lock_ledger(path)
@@ -185,9 +185,7 @@ def rebuild(path: Path, evidence: Path, progress: Callable[[int, int], None] | N
                 if progress is not None:
                     progress(ledger.applied_index, total)
             ledger.settle()
-        if path.exists():
-            with suppress(DatabaseError):  # it may be anything
-                open_database(path, KIND, synchronous="FULL").close()
+        _hand_on(path)
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         DISK.rename(fresh, path)
@@ -196,6 +194,21 @@ def rebuild(path: Path, evidence: Path, progress: Callable[[int, int], None] | N
     finally:
         _remove(fresh)  # what is left of it would take the room of the next segment
         os.close(lock)
+
+
+def _hand_on(path: Path) -> None:
+    """What stands beside an old ledger (-wal) into it. Raises DatabaseError while somebody reads it."""
+    if not path.exists():
+        return
+    try:
+        connection = open_database(path, KIND, synchronous="FULL")
+    except DatabaseError:
+        return  # it may be anything
+    with closing(connection), one_line(path, KIND):
+        connection.execute("PRAGMA busy_timeout = 0")
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise DatabaseError(f"{path}: somebody reads it: try again when that is over")
 
 
 def dump(connection: sqlite3.Connection) -> Iterator[bytes]:

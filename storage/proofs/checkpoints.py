@@ -234,7 +234,7 @@ class Checkpoints:
     def recover(self) -> None:
         """Go on behind the newest: what a crash left unfinished there is cut off, and it is shown again.
 
-        Raises CorruptEvidence, DurabilityLost.
+        Raises CorruptEvidence, DurabilityLost, NoRoom.
         """
         note: Note | None = None
         for day in self._last_days():

@@ -16,6 +16,7 @@ from storage.settlement.amounts import cut_decimal
 from storage.settlement.calendar import Month, WrongPeriod, day_of, day_us, moment, settlement_period_of
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf, Cut, count
+from storage.settlement.errors import SettlementError
 from storage.settlement.incidents import clocks
 from storage.settlement.registers import (
     CLOSED,
@@ -27,7 +28,7 @@ from storage.settlement.registers import (
     complaints,
     entries,
 )
-from storage.settlement.service import Tally, exempted, rate_of
+from storage.settlement.service import Tally, exempted, exemptions_in, rate_of
 from storage.settlement.terms import Terms
 
 _HOUR_US: Final = 3_600_000_000
@@ -46,19 +47,23 @@ LINKS_DOWN_US: Final = 60_000_000
 
 
 class Alarm(Struct, frozen=True):
-    """name: "success", "complaints", "receipts", "term", "incident" or "watch", and of what behind a colon;
-    detail: one sentence."""
+    """name: "success", "complaints", "receipts", "term", "incident", "ledger" or "watch", and of what, behind
+    a colon; detail: one sentence."""
 
     name: str
     detail: str
 
 
 def alarms(connection: sqlite3.Connection, contract: Contract, cause_of: CauseOf, now_us: int) -> list[Alarm]:
-    """Those of this moment. It counts a period: half a minute for ten million messages."""
+    """Those of this moment. It counts a period: half a minute for ten million messages. What cannot be
+    counted is an alarm too, and hides none of the others."""
     found = [*_term(contract, now_us), *_complaints(connection, contract, now_us)]
-    if contract.start <= day_of(now_us):
-        found += _success(connection, contract, cause_of, now_us)
-    found += _receipts(connection, contract, cause_of, now_us)
+    try:
+        if contract.start <= day_of(now_us):
+            found += _success(connection, contract, cause_of, now_us)
+        found += _receipts(connection, contract, cause_of, now_us)
+    except SettlementError as error:
+        found.append(Alarm("ledger", str(error)))
     return found
 
 
@@ -157,7 +162,9 @@ def _rate(
     now_us: int,
 ) -> Iterator[Alarm]:
     whole = _tally(connection, terms, cause_of, start_us, end_us, now_us)
-    exempt = exempted(connection, terms, start_us, end_us, Cut.until(now_us), cause_of)
+    cut = Cut.until(now_us)
+    found = exemptions_in(connection, terms, start_us, end_us, cut)
+    exempt = exempted(connection, terms, start_us, end_us, cut, cause_of, found)
     rate = rate_of("without_terminal" if terms.sla.exclude_terminal else "literal", terms, whole, exempt)
     if rate.total < SAMPLE_MIN:
         return

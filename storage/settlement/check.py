@@ -23,7 +23,7 @@ from storage.proofs.checkpoints import signed
 from storage.proofs.note import from_base64
 from storage.proofs.verify_tree import Proofs
 from storage.reader import LogReader
-from storage.segment import FIRST_INDEX
+from storage.segment import FIRST_INDEX, segment_paths
 from storage.settlement.calendar import Period, WrongPeriod, parse_period
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf
@@ -62,6 +62,7 @@ def check_statement(
     """
     statement = check_version(issued, proofs.log_key).statement
     checkpoint = _checkpoint_of(statement.evidence, proofs)
+    _check_whole(evidence)
     report = verify(evidence, progress, keyring=keyring, proofs=proofs)
     if not report.sound:
         return report, []
@@ -74,7 +75,6 @@ def check_statement(
                 f"{issued.directory}: final, and tied to {checkpoint.size} records instead of {tied.size}"
             )
         identity = reader.identity
-        _check_whole(reader)
     with _ledger_of(evidence, checkpoint.size, scratch) as connection:
         computed = make_statement(
             connection,
@@ -105,11 +105,11 @@ def check_report(
     the checkpoint that they name."""
     report = stated.report if isinstance(stated, Assessment) else stated
     checkpoint = _checkpoint_of(report.evidence, proofs)
+    _check_whole(evidence)
     found = verify(evidence, progress, proofs=proofs)
     if not found.sound:
         return found, []
     with LogReader(evidence) as reader:
-        _check_whole(reader)
         known = evidence_at(reader, checkpoint)
     computed: Report | Assessment
     with _ledger_of(evidence, checkpoint.size, scratch) as connection:
@@ -123,11 +123,13 @@ def check_report(
     return found, differences(stated, computed)
 
 
-def _check_whole(reader: LogReader) -> None:
-    if reader.first_index > FIRST_INDEX:
+def _check_whole(evidence: Path) -> None:
+    paths = segment_paths(evidence)
+    first_index = int(paths[0].stem) if paths else FIRST_INDEX
+    if first_index > FIRST_INDEX:
         raise StatementError(
-            f"{reader.directory}: it begins with record {reader.first_index}, and the figures follow from all"
-            " of it: put the archived segments beside these"
+            f"{evidence}: it begins with record {first_index}, and the figures follow from all of it: put the"
+            " archived segments beside these"
         )
 
 

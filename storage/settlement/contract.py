@@ -158,6 +158,9 @@ PARAMETERS: Final = frozenset(
 ) | {"categories"}
 """Every key that can have an origin; the categories are one."""
 
+# A proof is in time on the thirtieth day after the begin (九.2), and the day of that is over.
+_PROOF_HOURS: Final = 31 * 24
+
 _CATEGORIES: Final = {"office": "内部办公", "convenience": "便民服务", "document": "证件办理"}  # 二.1
 _CATEGORY_KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
@@ -275,6 +278,7 @@ class _Reader:
         self._check_term(contract)
         self._check_anchor(contract.settlement.anchor, contract.start)
         self._check_amendments(contract)
+        self._check_proof(contract)
         assessment = contract.assessment
         weights = (assessment.faults, assessment.resolution, assessment.support, assessment.satisfaction)
         if sum(weights) != 100:
@@ -287,6 +291,16 @@ class _Reader:
                 raise self._wrong(
                     "alarms.term_end_days", f"{later} after {earlier}: allowed is the largest first"
                 )
+
+    def _check_proof(self, contract: Contract) -> None:
+        """A statement must not be final before a proof that is in time can be there."""
+        hours = contract.settlement.cutoff_hours
+        terms = (contract.signed, *(amendment.terms for amendment in contract.amendments))
+        if hours < _PROOF_HOURS and any(each.sla.force_majeure_needs_proof for each in terms):
+            raise self._wrong(
+                "settlement.cutoff_hours",
+                f"with sla.force_majeure_needs_proof allowed is {_PROOF_HOURS} or more, not {hours}",
+            )
 
     def _check_term(self, contract: Contract) -> None:
         if contract.end < contract.start:

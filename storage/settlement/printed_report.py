@@ -39,7 +39,7 @@ _REPORT_WIDTHS: Final = (112, 46, 72, 46, 54, 44, 44, 44, 52)
 _LINK_WIDTHS: Final = (190, 108, 108, 108)
 _INCIDENT_WIDTHS: Final = (50, 104, 94, 30, 62, 56, 31, 56, 31)
 _WORK_WIDTHS: Final = (50, 160, 78, 78, 78, 40, 31)
-_PREVENTED_WIDTHS: Final = (50, 152, 78, 78, 78, 78)
+_PREVENTED_WIDTHS: Final = (50, 126, 78, 78, 104, 78)
 _WITHDRAWAL_WIDTHS: Final = (50, 48, 118, 78, 78, 48, 94)
 _LATE_WIDTHS: Final = (50, 98, 52, 52, 146, 42, 74)
 assert all(
@@ -83,7 +83,10 @@ def printed_report(what: Report | Assessment, font: Path | None = None) -> bytes
     story: list[Flowable] = [blocks.title(_title(what))]
     if not report.final:
         story.append(
-            blocks.warning(f"{wording.DRAFT}：统计月份尚未结束，各项数字截至 {report.known_until}。")
+            blocks.warning(
+                f"{wording.DRAFT}：统计月份及其后状态报告的等待期尚未结束，"
+                f"各项数字截至 {report.known_until}。"
+            )
         )
     story.append(blocks.pairs(facts))
     if isinstance(what, Assessment):
@@ -109,6 +112,7 @@ def _facts(report: Report, months: str, digest: str) -> Sequence[tuple[str, str]
         ("证据日志", report.evidence.log),
         ("计入记录数", f"{report.evidence.records:,}"),
         ("检查点根哈希", report.evidence.root),
+        ("证据截至", report.evidence.known_before),
         ("JSON 报告 SHA-256", digest),
     )
 
@@ -374,7 +378,7 @@ class _Story:
                     each.what,
                     each.began,
                     each.ended or wording.NOT_RECORDED,
-                    each.written,
+                    f"{each.written} 首条 {each.last_written} 末条",
                     each.proven or wording.NOT_RECORDED,
                 )
                 for each in self._report.force_majeure

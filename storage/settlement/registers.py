@@ -113,11 +113,11 @@ def touching(
     connection: sqlite3.Connection, register: str, cut: Cut, start_us: int, end_us: int
 ) -> list[Entry]:
     """The entries that something of a span of time belongs to: begun before its end, and not ended before its
-    beginning."""
+    beginning, or theirs."""
     return [
         entry
         for entry in entries(connection, register, cut)
-        if 0 < entry.when(BEGAN) < end_us and (entry.when(ENDED) or end_us) > start_us
+        if 0 < entry.when(BEGAN) < end_us and (entry.when(ENDED) or end_us) > max(start_us, entry.when(BEGAN))
     ]
 
 

@@ -8,7 +8,7 @@ the register of incidents; the others are what a person has entered in the regis
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Final
 
@@ -18,7 +18,7 @@ from msgspec import Struct
 from storage.proofs.checkpoint import Checkpoint
 from storage.reader import LogReader
 from storage.settlement.amounts import cut_decimal
-from storage.settlement.calendar import Month, Period, day_of, moment, moment_us
+from storage.settlement.calendar import Month, Period, day_of, day_us, moment, moment_us, months_before
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf, Counts, Cut, count
 from storage.settlement.incidents import Clocks, Late, cap, clocks, late_service
@@ -35,6 +35,7 @@ from storage.settlement.registers import (
     DELAY,
     ENDED,
     FORCE_MAJEURE,
+    HOLD,
     INCIDENT,
     MAINTENANCE,
     OPENED,
@@ -48,10 +49,11 @@ from storage.settlement.registers import (
     touching,
 )
 from storage.settlement.service import Service, Tally, judge, rate_of
-from storage.settlement.statement import Evidence, Source, evidence_of
+from storage.settlement.statement import Evidence, Source, cut_of, evidence_of
 from storage.settlement.terms import Terms
 
 FORMAT: Final = "jingxin-report-1"
+ASSESSMENT_FORMAT: Final = "jingxin-assessment-1"
 
 _HOUR_US: Final = 3_600_000_000
 _FULL: Final = 100
@@ -114,7 +116,8 @@ class Prevention(Struct, frozen=True, kw_only=True):
     what: str
     began: str
     ended: str
-    written: str  # when the begin was entered
+    written: str  # when the begin was entered, and below its last line
+    last_written: str
     proven: str  # when the proof came; "" if it did not
 
 
@@ -135,7 +138,7 @@ class Report(Struct, frozen=True, kw_only=True):
     None where that names none. Of months that are not over it is what there was so far."""
 
     format: str
-    final: bool  # the months are over
+    final: bool  # the months are over, and the time after them for late receipts, as in a statement
     known_until: str  # clocks that still run, run to this
     evidence: Evidence
     sources: tuple[Source, ...]
@@ -223,10 +226,14 @@ def make_report(
     causes: Sequence[Source],
     cause_of: CauseOf,
 ) -> Report:
-    """The service in whole months, from a ledger that holds that much of the evidence, and maybe more. Every
-    month, fault, notice and delay is judged by the terms of its own day."""
-    cut = cut_at(evidence)
+    """The service in whole months, from a ledger that holds that much of the evidence, and maybe more.
+
+    Every month, fault, notice and delay is judged by the terms of its own day. What was known after the time
+    for late receipts counts no more than in a statement, so that a final report does not change.
+    """
     start_us, end_us = period.start_us, period.end_us
+    closed_us = cut_of(contract, period, evidence.records).before_us
+    cut = Cut(evidence.records, min(evidence.known_before_us, closed_us))
     now_us = min(cut.before_us, end_us)
 
     def of(register: str) -> list[Entry]:
@@ -244,7 +251,7 @@ def make_report(
     most = cap(contract.amount, damages)
     return Report(
         format=FORMAT,
-        final=cut.before_us > end_us,
+        final=cut.before_us == closed_us,
         known_until=moment(now_us - 1),
         evidence=evidence,
         sources=(Source(name="contract", sha256=contract.digest.hex()), *causes),
@@ -268,17 +275,13 @@ def make_report(
                 began=moment(each.when(BEGAN)),
                 ended=_moment_or_empty(each.when(ENDED)),
                 written=moment(next(line.time_us for line in each.events if line.event == BEGAN)),
+                last_written=moment(each.events[-1].time_us),
                 proven=_moment_or_empty(each.when(PROOF)),
             )
             for each in prevented
         ),
         late=late,
-        withdrawals=tuple(
-            _withdrawal(entry, taken_back)
-            for register in REGISTERS
-            for entry in all_entries(connection, register, cut)
-            if (taken_back := entry.withdrawn) and start_us <= entry.when(OPENED) < end_us
-        ),
+        withdrawals=tuple(_withdrawals(connection, period, cut, cut_at(evidence))),
         penalty=penalty,
         penalty_cap_share=cut_decimal(damages.cap),
         penalty_cap=most,
@@ -286,12 +289,19 @@ def make_report(
     )
 
 
+class _Named(Struct):
+    format: str
+
+
 def read_report(octets: bytes) -> Report | Assessment:
     """What `encode` of either has written. Raises ValueError."""
-    kind: type[Report | Assessment] = Assessment if b'"headings":' in octets else Report
-    report = msgspec.json.decode(octets, type=kind)
-    if report.format != FORMAT or report.encode() != octets:
-        raise ValueError(f"no canonical JSON of {FORMAT}")
+    kinds: dict[str, type[Report | Assessment]] = {FORMAT: Report, ASSESSMENT_FORMAT: Assessment}
+    name = msgspec.json.decode(octets, type=_Named).format
+    if name not in kinds:
+        raise ValueError(f"it is of format {name!r}, not one of {', '.join(kinds)}")
+    report = msgspec.json.decode(octets, type=kinds[name])
+    if report.encode() != octets:
+        raise ValueError(f"no canonical JSON of {name}")
     return report
 
 
@@ -344,7 +354,7 @@ def assess(connection: sqlite3.Connection, contract: Contract, year: int, report
     if len(scores) == len(headings):
         score = sum(each.weight * (each.score or 0) for each in headings) // _FULL
     return Assessment(
-        format=FORMAT,
+        format=ASSESSMENT_FORMAT,
         year=year,
         headings=headings,
         score=score,
@@ -421,6 +431,24 @@ def _incident(entry: Entry, contract: Contract, now_us: int) -> Incident:
         restore_limit_minutes=terms.restore_minutes,
         subcontractor=entry.fact("subcontractor"),
     )
+
+
+def _withdrawals(
+    connection: sqlite3.Connection, period: Period, cut: Cut, cut_of_ratings: Cut
+) -> Iterator[Withdrawal]:
+    """Of all that the report may have looked at: complaints of the 12 months before, and ratings, which are
+    entered when a year is over."""
+    from_us = day_us(months_before(period.first_day, 12))
+    for register in REGISTERS:
+        if register == HOLD:
+            continue
+        known = cut_of_ratings if register == RATING else cut
+        for entry in all_entries(connection, register, known):
+            taken_back = entry.withdrawn
+            if taken_back is None or taken_back.time_us < from_us:
+                continue
+            if register == RATING or entry.when(OPENED) < period.end_us:
+                yield _withdrawal(entry, taken_back)
 
 
 def _withdrawal(entry: Entry, line: Event) -> Withdrawal:

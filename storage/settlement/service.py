@@ -59,7 +59,7 @@ class Reduction(Struct, frozen=True, kw_only=True):
 
 class Exemption(Struct, frozen=True, kw_only=True):
     """An entry of a register that the contract exempts. Times in microseconds, 0: none yet. written_us: when
-    its begin was entered, however long after it."""
+    its begin was entered, last_written_us: its last line, however long after what they tell."""
 
     register: str
     entry: int
@@ -67,6 +67,7 @@ class Exemption(Struct, frozen=True, kw_only=True):
     ended_us: int
     proven_us: int
     written_us: int
+    last_written_us: int
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -106,7 +107,8 @@ def judge(
     names = {str(month) for month in months}
     whole = Tally(each for each in counts.items() if each[0].month in names)
     span_us = months[0].start_us, months[-1].end_us
-    exempt = exempted(connection, terms, *span_us, cut, cause_of)
+    exemptions = exemptions_in(connection, terms, *span_us, cut)
+    exempt = exempted(connection, terms, *span_us, cut, cause_of, exemptions)
     rates = tuple(rate_of(name, terms, whole, exempt) for name in ("literal", "without_terminal"))
     contractual: RateName = "without_terminal" if sla.exclude_terminal else "literal"
     rate = next(each for each in rates if each.name == contractual)
@@ -129,7 +131,7 @@ def judge(
         rate_min=cut_decimal(sla.success_rate_min),
         rate_met=rate_met,
         left_out=exempt.accepted + exempt.replies,
-        exempt=tuple(exemptions(connection, terms, *span_us, cut)),
+        exempt=tuple(exemptions),
         complaints=most.count,
         complaints_attributed=most.attributed,
         complaints_withdrawn=most.withdrawn,
@@ -201,12 +203,17 @@ def _reduction(terms: Terms, whole: Tally, rate: Rate, *, met: bool) -> Reductio
 
 
 def exempted(
-    connection: sqlite3.Connection, terms: Terms, start_us: int, end_us: int, cut: Cut, cause_of: CauseOf
+    connection: sqlite3.Connection,
+    terms: Terms,
+    start_us: int,
+    end_us: int,
+    cut: Cut,
+    cause_of: CauseOf,
+    exemptions: Iterable[Exemption],
 ) -> Tally:
     """What was accepted in a span of time while something ran that the contract exempts: it is in no rate."""
     tally = Tally(())
-    found = exemptions(connection, terms, start_us, end_us, cut)
-    for from_us, to_us in _merged(found, start_us, end_us):
+    for from_us, to_us in _merged(exemptions, start_us, end_us):
         spared = count(
             connection, from_us, to_us, cut, terms.billing.unit, terms.recon.carrier_basis, cause_of
         )
@@ -214,7 +221,7 @@ def exempted(
     return tally
 
 
-def exemptions(
+def exemptions_in(
     connection: sqlite3.Connection, terms: Terms, start_us: int, end_us: int, cut: Cut
 ) -> list[Exemption]:
     """Planned work and force majeure, as far as the contract exempts them, in a span of time."""
@@ -231,6 +238,7 @@ def exemptions(
             ended_us=entry.when(ENDED),
             proven_us=entry.when(PROOF),
             written_us=next(each.time_us for each in entry.events if each.event == BEGAN),
+            last_written_us=entry.events[-1].time_us,
         )
         for entry in found
     ]

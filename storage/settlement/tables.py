@@ -207,7 +207,7 @@ def exemptions(service: Service) -> tuple[Finding, ...]:
 
 def _written(exempt: Exemption) -> str:
     """When it was entered, and the proof of force majeure."""
-    written = f"登记于 {moment(exempt.written_us)}"
+    written = f"登记于 {moment(exempt.written_us)}，末条 {moment(exempt.last_written_us)}"
     if exempt.register != FORCE_MAJEURE:
         return written
     return f"{written}；证明文件 {moment(exempt.proven_us) if exempt.proven_us else '未登记'}"

@@ -55,6 +55,8 @@ class History:
         self.kinds: dict[int, str] = {}
         self.parts: dict[int, Fate] = {}
         self.accepted_units = 0
+        self.text = (0, 0, 0)  # the last that was cut: its first part, how many, when
+        self.text_part = 0  # how many of them there were
         self.unmatched: dict[int, int] = {}  # message_state of each Receipt that belongs to no part yet
 
     def refers(self, record: Record, index: int, *kinds: str) -> bool:
@@ -94,6 +96,14 @@ class History:
         for name in ("message", "first"):
             if record[name] and record[name] != record.index:
                 self.refers(record, record[name], "Accepted")
+        cut = record["first"], record["cut_into"], record["time_us"]
+        if record["first"] == record.index:
+            demand(record["cut_into"] > 1, "what was cut has one part")
+            self.text, self.text_part = cut, 1
+        elif record["first"] >= self.first or record["cut_into"] != 1:
+            demand(cut == self.text, "a part is of no text before it")
+            demand(record.index == record["first"] + self.text_part < sum(cut[:2]), "parts are not together")
+            self.text_part += 1
         self.parts[record.index] = Fate(chargeable=record["parts"])
         self.accepted_units += record["parts"]
 

@@ -440,12 +440,14 @@ class Service:
         ended: dict[int, int] = {}
         proven: dict[int, int] = {}
         written: dict[int, int] = {}
+        last: dict[int, int] = {}
         order: dict[int, None] = {}
         for record in self.projection.notes:
             if record["register"] != register:
                 continue
             entry = record["entry"] or record.index
             order.setdefault(entry)
+            last[entry] = record["time_us"]
             if record["event"] == "began":
                 began.setdefault(entry, record["at_us"])
                 written.setdefault(entry, record["time_us"])
@@ -462,9 +464,11 @@ class Service:
                 "ended_us": ended.get(entry, 0),
                 "proven_us": proven.get(entry, 0),
                 "written_us": written[entry],
+                "last_written_us": last[entry],
             }
             for entry in order
             if entry in began and entry not in withdrawn
+            if entry not in ended or ended[entry] > began[entry]
         ]
 
     def exemptions(self) -> list[dict[str, Any]]:

@@ -303,6 +303,8 @@ def test_a_report_is_made_again_by_the_other_party(parties: Parties, tmp_path: P
         answer = parties.answers("report", "verify", given, *files)
         assert (answer["agrees"], answer["evidence_sound"]) == (True, True)
         assert parties.answers("report", "verify", given, "-c", parties.config)["agrees"] is True
+        said = parties.does("report", *command, "-c", parties.config, "-o", given, status=1)
+        assert said == f"jingxin: {given}: there is something already: allowed is a new directory\n"
         whole = (given / "report.json").read_bytes()
         assert whole.count(b'"delivered":98') == 2  # of the carrier, and of all
         (given / "report.json").write_bytes(whole.replace(b'"delivered":98', b'"delivered":99'))

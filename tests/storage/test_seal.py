@@ -96,6 +96,18 @@ def test_a_destroyed_day_is_unreadable_and_others_are_not(tmp_path: Path, sealer
     assert destroy_day(tmp_path / "keys", "2026-09-21") == 0
 
 
+def test_an_erasure_that_was_cut_short_leaves_the_other_keys(tmp_path: Path) -> None:
+    keyring = Keyring(tmp_path, MASTER)
+    erased, kept = keyring.new_key("2026-09-21"), keyring.new_key("2026-09-22")
+    (path,) = tmp_path.glob("2026-09-21-*.key")
+    path.write_bytes(bytes(path.stat().st_size))
+    (tmp_path / "master.check").unlink()
+    again = Keyring(tmp_path, MASTER)
+    assert again.key(kept.key_id[:8]).secret == kept.secret
+    with pytest.raises(ContentErased, match="overwritten with zeros"):
+        again.key(erased.key_id[:8])
+
+
 def test_a_day_to_destroy_is_a_date(tmp_path: Path, sealer: Sealer) -> None:
     for text in ("*", "2026-09-2", "2026-09-21/../x", ""):
         with pytest.raises(KeyFileError):

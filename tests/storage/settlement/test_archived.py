@@ -12,13 +12,14 @@ import pytest
 from storage.archive import archive, detach
 from storage.database import DatabaseError
 from storage.ledger.detach import begins_with
-from storage.ledger.ledger import LEDGER_NAME, Ledger, durable_index, read_ledger, rebuild
+from storage.ledger.ledger import LEDGER_NAME, Ledger, dump, durable_index, read_ledger, rebuild
 from storage.segment import segment_paths
+from storage.settlement.alarms import alarms
 from storage.settlement.check import check_statement
 from storage.settlement.contract import shipped_contract
 from storage.settlement.errors import SettlementError
 from storage.settlement.issue import StatementError, issue
-from tests.storage.settlement.story import CAUSES, SIGNER, Story, cause_of
+from tests.storage.settlement.story import CAUSES, SIGNER, Story, at, cause_of
 
 
 @pytest.fixture
@@ -60,6 +61,28 @@ def test_a_ledger_that_begins_later_settles_nothing(story: Story, tmp_path: Path
         story.statement("6")
 
 
+def test_what_needs_no_count_is_still_an_alarm(story: Story, tmp_path: Path) -> None:
+    detach_june(story, tmp_path)
+    rebuild(tmp_path / LEDGER_NAME, story.evidence)
+    with closing(read_ledger(tmp_path / LEDGER_NAME)) as connection:
+        found = alarms(connection, shipped_contract(), cause_of, at("2026-11-10"))
+    assert [each.name.partition(":")[0] for each in found] == ["term", "ledger"]
+    assert "restore the archived segments" in found[1].detail
+
+
+def test_a_ledger_that_somebody_reads_is_not_replaced(story: Story, tmp_path: Path) -> None:
+    path = tmp_path / LEDGER_NAME
+    with closing(read_ledger(path)) as connection:
+        before = list(dump(connection))  # reads, and so holds what stands beside it
+        story.deliver(3)
+        story.project()
+        with pytest.raises(DatabaseError, match="somebody reads it: try again when that is over"):
+            rebuild(path, story.evidence)
+    with closing(read_ledger(path)) as connection:
+        assert len(list(dump(connection))) > len(before)
+    rebuild(path, story.evidence)
+
+
 def test_a_ledger_that_is_older_than_the_evidence_does_not_jump(story: Story, tmp_path: Path) -> None:
     detach_june(story, tmp_path)
     for suffix in ("", "-wal", "-shm"):
@@ -81,7 +104,7 @@ def test_the_other_party_is_told_that_it_lacks_something(story: Story, tmp_path:
 
     check()
     detach_june(story, tmp_path)
-    with pytest.raises(StatementError, match="a statement follows from all of it"):
+    with pytest.raises(StatementError, match="the figures follow from all of it"):
         check()
 
 

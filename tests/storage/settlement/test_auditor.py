@@ -29,7 +29,7 @@ from storage.proofs.cosigned import keep
 from storage.proofs.note import WITNESS, Note, Signer
 from storage.proofs.verify_tree import Proofs
 from storage.reader import LogReader
-from storage.records import Configured, LinkEvent, Noted, Refused, encode
+from storage.records import Accepted, Configured, LinkEvent, Noted, Refused, encode
 from storage.settlement.calendar import parse_period
 from storage.settlement.contract import read_contract, shipped_text
 from storage.settlement.issue import tied_checkpoint
@@ -90,7 +90,7 @@ CONTRACTS: Final = {
     ),
     "year": agreed(
         billing__unit='"message"',
-        settlement__cutoff_hours="1",
+        settlement__cutoff_hours="744",
         recon__carrier_basis='"prefix"',
         sla__complaint_window='"contract_year"',
         sla__combine='"all"',
@@ -418,7 +418,24 @@ def found(directory: Path) -> bool:
     """Whether verify sees it."""
     proofs = Proofs(directory / "proofs", SIGNER.verifier)
     report = verify(directory / "evidence", proofs=proofs)
-    return report.damage is not None
+    return not report.sound
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_what_was_cut_is_together_and_both_say_so_where_it_is_not(place: int, tmp_path: Path) -> None:
+    # Three parts of one text; an uncut one is put before, among or behind them.
+    with Story(tmp_path) as story:
+        first = 3 if place == 0 else 2
+        for number in range(4):
+            facts = ("hukou", 1, 0, "cmcc", b"n" * 16, 1, 1, 0, 0, b"")
+            uncut = number == (0, 1, 3)[place]
+            story.write(
+                Accepted(story.now_us, *facts)
+                if uncut
+                else Accepted(story.now_us, *facts, first=first, cut_into=3)
+            )
+        story.sign()
+    assert refused(tmp_path) is found(tmp_path) is (place == 1)
 
 
 def copied(small: Path, tmp_path: Path) -> Path:

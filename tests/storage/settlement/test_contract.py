@@ -451,6 +451,11 @@ WRONG = [
         "settlement.anchor: allowed is a day up to contract.start, 2023-12-01, not 2024-01-01",
     ),
     (
+        SHORTEST + "[sla]\nforce_majeure_needs_proof = true\n[[origin]]\n"
+        'key = "sla.force_majeure_needs_proof"\nclause = "九.2"\ndocument = "合同正文"\n',
+        "settlement.cutoff_hours: with sla.force_majeure_needs_proof allowed is 744 or more, not 72",
+    ),
+    (
         SHORTEST + "[assessment]\nfaults = 20\n",
         "assessment: faults, resolution, support and satisfaction sum to 95: allowed is 100",
     ),

@@ -18,6 +18,7 @@ from storage.settlement.incidents import Clocks, Late
 from storage.settlement.printed_report import printed_report
 from storage.settlement.quality import Availability, Coverage, Delays
 from storage.settlement.report import (
+    ASSESSMENT_FORMAT,
     FORMAT,
     Announcement,
     Assessment,
@@ -87,6 +88,7 @@ def sample_report(**changes: Any) -> Report:
                 began="2026-07-20 08:00:00",
                 ended="2026-07-21 09:30:00",
                 written="2026-07-20 08:30:00",
+                last_written="2026-07-21 10:00:00",
                 proven="",
             ),
         ),
@@ -196,7 +198,7 @@ def empty_report() -> Report:
 
 def sample_assessment(report: Report | None = None, **changes: Any) -> Assessment:
     made = Assessment(
-        format=FORMAT,
+        format=ASSESSMENT_FORMAT,
         year=3,
         headings=(
             Heading(name="faults", weight=25, score=85, basis=FaultsCounted(3, 5)),
@@ -359,7 +361,7 @@ def test_a_report_begins_with_what_it_is_about() -> None:
         # 六
         "311短信网关割接2026-06-0100:00:002026-06-0301:10:00未登记49/72不足",
         # 七
-        "512暴雨致机房断电2026-07-2008:00:002026-07-2109:30:002026-07-2008:30:00未登记",
+        "512暴雨致机房断电2026-07-2008:00:002026-07-2109:30:002026-07-2008:30:00首条2026-07-2110:00:00末条未登记",
         # 八
         "601统计门户2026-06-012026-06-0512,000.00×4×1%=480.004480.00",
         "602查询页面2026-06-28未完成1,000.01×2×1%=20.0002220.00",
@@ -449,18 +451,20 @@ def test_what_was_taken_back_is_listed_with_who_did_it_and_why() -> None:
 def test_what_is_exempt_is_listed_with_its_proof() -> None:
     us = moment_us("2026-07-20 08:00:00")
     flood = Exemption(
-        register="force majeure", entry=512, began_us=us, ended_us=0, proven_us=0, written_us=us + 10**9
+        register="force majeure",
+        entry=512,
+        began_us=us,
+        ended_us=0,
+        proven_us=0,
+        written_us=us + 10**9,
+        last_written_us=us + 2 * 10**9,
     )
     work = msgspec.structs.replace(flood, register="maintenance", entry=311, ended_us=us + 3_600_000_000)
     service = msgspec.structs.replace(stretch().service, exempt=(work, flood), left_out=7)
     text = text_of(sample_report(stretches=(stretch(service=service),)))
-    assert (
-        "免责时段（1）计划检修（登记号311）：2026-07-2008:00:00至2026-07-2009:00:00；登记于2026-07-2008:16:40"
-        in text
-    )
-    assert (
-        "不可抗力（登记号512）：2026-07-2008:00:00至未结束；登记于2026-07-2008:16:40；证明文件未登记" in text
-    )
+    written = "登记于2026-07-2008:16:40，末条2026-07-2008:33:20"
+    assert f"（1）计划检修（登记号311）：2026-07-2008:00:00至2026-07-2009:00:00；{written}" in text
+    assert f"不可抗力（登记号512）：2026-07-2008:00:00至未结束；{written}；证明文件未登记" in text
 
 
 def many_incidents() -> Report:
@@ -581,5 +585,5 @@ def test_without_a_font_it_says_which_package_has_one(
 
 def test_a_report_of_months_that_are_not_over_says_so() -> None:
     said = text_of(sample_report(final=False, known_until="2026-11-26 12:30:00"))
-    assert "未定稿：统计月份尚未结束，各项数字截至2026-11-2612:30:00。" in said
+    assert "尚未结束，各项数字截至2026-11-2612:30:00。" in said
     assert "未定稿" not in text_of(sample_report())

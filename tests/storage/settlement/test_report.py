@@ -300,6 +300,37 @@ def test_what_was_taken_back_is_told(tmp_path: Path) -> None:
     assert taken_back.who == "zhang"
 
 
+def test_everything_that_may_have_counted_is_told_when_taken_back(tmp_path: Path) -> None:
+    # A flood begun in May, a complaint of May, a rating entered when the year was over.
+    with Story(tmp_path, "2026-01-01") as story:
+        flood = story.at("2026-05-31").entered("force majeure", what="flood")
+        story.noted("force majeure", "began", flood)
+        complaint = story.at("2026-05-31").noted("complaint")
+        story.at("2026-06-11").noted("complaint", "withdrawn", complaint)
+        story.noted("force majeure", "withdrawn", flood)
+        rating = story.at("2027-01-10").entered("rating", year="3", support="10", satisfaction="10")
+        story.noted("rating", "withdrawn", rating)
+        report = report_of(story, "2026-06..2026-06")
+    assert [(each.register, each.entry) for each in report.withdrawals] == [
+        ("complaint", complaint),
+        ("force majeure", flood),
+        ("rating", rating),
+    ]
+
+
+def test_a_final_report_does_not_change(tmp_path: Path) -> None:
+    # June is over, and 72 hours after it nothing counts any more, however far the evidence has gone.
+    with Story(tmp_path) as story:
+        fault = story.at("2026-06-10 10:00:00").noted("incident")
+        story.deliver(1)
+        draft = report_of(story, "2026-06..2026-06", known_at=at("2026-07-03 23:59:59"))
+        first = report_of(story, "2026-06..2026-06", known_at=at("2026-07-04 00:00:00"))
+        story.at("2026-07-05").noted("incident", "restored", fault)
+        second = report_of(story, "2026-06..2026-06")
+    assert (draft.final, first.final, second.final) == (False, True, True)
+    assert msgspec.structs.replace(second, evidence=first.evidence) == first
+
+
 def test_when_it_was_written_is_told_beside_when_it_was(tmp_path: Path) -> None:
     with Story(tmp_path) as story:
         fault = story.at("2026-06-10 10:00:00").noted("incident")
