@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     import sqlite3
 
     from gateway.config import GatewayConfig
+    from storage.settlement.assessment import Assessment, Basis
     from storage.settlement.quality import Delays
-    from storage.settlement.report import Assessment, Basis, Report, Stretch
+    from storage.settlement.report import Report, Stretch
     from storage.settlement.service import Service
     from storage.settlement.statement import Evidence
 
@@ -82,7 +83,8 @@ def annual(
     """The yearly assessment: faults, how they were dealt with, support, satisfaction, and all of `sla`."""
     from gateway.settlement_inputs import inputs_of
     from storage.ledger.ledger import LEDGER_NAME, read_ledger
-    from storage.settlement.report import assess, assessment_period, make_report
+    from storage.settlement.assessment import assess, assessment_period
+    from storage.settlement.report import make_report
 
     tables = read(config)
     inputs = inputs_of(tables)
@@ -125,9 +127,9 @@ def verify(
     """
     from gateway.settlement_inputs import copies_in, inputs_of_version
     from storage.proofs.verify_tree import Proofs
+    from storage.settlement.assessment import Assessment, read_report
     from storage.settlement.check import check_report
     from storage.settlement.errors import SettlementError
-    from storage.settlement.report import Assessment, read_report
 
     given = believed(config, evidence, proofs, key)
     file = report / REPORT_NAME
@@ -290,7 +292,7 @@ def _reports(stretch: Stretch) -> dict[str, Any]:
 
 
 def _basis(basis: Basis) -> str:
-    from storage.settlement.report import FaultsCounted, FaultsInTime, Rated
+    from storage.settlement.assessment import FaultsCounted, FaultsInTime, Rated
 
     match basis:
         case FaultsCounted(faults, points):

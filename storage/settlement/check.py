@@ -24,11 +24,12 @@ from storage.proofs.note import from_base64
 from storage.proofs.verify_tree import Proofs
 from storage.reader import LogReader
 from storage.segment import FIRST_INDEX, segment_paths
+from storage.settlement.assessment import Assessment, assess, assessment_period
 from storage.settlement.calendar import Period, WrongPeriod, parse_period
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf
 from storage.settlement.issue import Issued, StatementError, check_version, tied_checkpoint
-from storage.settlement.report import Assessment, Report, assess, assessment_period, evidence_at, make_report
+from storage.settlement.report import Report, evidence_at, make_report
 from storage.settlement.statement import Evidence, Source, Statement, cut_of, make_statement
 from storage.verify import verify
 

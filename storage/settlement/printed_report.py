@@ -21,13 +21,14 @@ from reportlab.platypus import CondPageBreak, Flowable, KeepTogether, PageBreak,
 
 from storage.settlement import wording
 from storage.settlement.amounts import cut_decimal
+from storage.settlement.assessment import Assessment
 from storage.settlement.charts import rates_chart
 from storage.settlement.fonts import register_font
 from storage.settlement.incidents import Late
 from storage.settlement.paper import RED, TOTAL, WIDTH, Blocks, Edges, NumberedCanvas, new_document
 from storage.settlement.printed import rates_table
 from storage.settlement.quality import Coverage, Delays
-from storage.settlement.report import Assessment, Incident, MonthlyRate, Report, Stretch
+from storage.settlement.report import Incident, MonthlyRate, Report, Stretch
 from storage.settlement.service import RateName, Service
 from storage.settlement.tables import CHARTED_MAX, DoesNotAddUp, exemptions, indicators, ranked
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from storage.settlement.assessment import Basis, FaultsCounted, FaultsInTime, Rated, Unrated
 from storage.settlement.capital import capital
-from storage.settlement.report import Basis, FaultsCounted, FaultsInTime, Rated, Unrated
 from storage.settlement.statement import Statement, Term
 
 TITLE: Final = "短信结算清单"

@@ -12,26 +12,28 @@ import pypdf
 import pytest
 
 from storage.settlement import fonts
+from storage.settlement.assessment import (
+    ASSESSMENT_FORMAT,
+    Assessment,
+    FaultsCounted,
+    FaultsInTime,
+    Heading,
+    Rated,
+    Unrated,
+)
 from storage.settlement.calendar import moment_us
 from storage.settlement.fonts import FontMissing
 from storage.settlement.incidents import Clocks, Late
 from storage.settlement.printed_report import printed_report
 from storage.settlement.quality import Availability, Coverage, Delays
 from storage.settlement.report import (
-    ASSESSMENT_FORMAT,
     FORMAT,
     Announcement,
-    Assessment,
-    FaultsCounted,
-    FaultsInTime,
-    Heading,
     Incident,
     MonthlyRate,
     Prevention,
-    Rated,
     Report,
     Stretch,
-    Unrated,
     Withdrawal,
 )
 from storage.settlement.service import Exemption

@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 from storage.records import Configured, LinkEvent, Noted, Reported, Started, Stopped
+from storage.settlement.assessment import Assessment, assess, assessment_period
 from storage.settlement.calendar import parse_period
 from storage.settlement.contract import Amendment, Contract, shipped_contract
 from storage.settlement.incidents import cap
 from storage.settlement.quality import Availability, Delays
-from storage.settlement.report import Assessment, Report, assess, assessment_period, make_report
+from storage.settlement.report import Report, make_report
 from storage.settlement.statement import Evidence
 from tests.storage.settlement.story import CAUSES, NAME, Story, at, cause_of
 
