@@ -249,6 +249,7 @@ class Daemon:
             with self._beside:
                 await self._serve()
                 await self._end("stopped by a signal")
+                self.keeper.settle()
         finally:
             self.keeper.close()
             self.log.close()  # where the start failed: its threads must not outlive the loop

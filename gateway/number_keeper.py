@@ -23,10 +23,9 @@ from storage.register import Register
 
 logger = structlog.get_logger()
 
-# Records without a fact after which the index is written all the same, so that no start reads more than this
-# for nothing: a second's work of the fold.
-ADVANCE_RECORDS: Final = 300_000
-
+# So long after it was written last, the index is written again, also where no fact has come: no start reads
+# more than that for nothing, and segments of the evidence can be taken away.
+ADVANCE_US: Final = 60_000_000
 
 # Facts that wait for a register that cannot be written, at some 250 octets each: 25 MB.  Subscribers opt out
 # a few hundred times a day.  Beyond it the evidence keeps them for the next start.
@@ -52,6 +51,7 @@ class NumberKeeper:
         self._outdated = False  # the ported numbers in memory are to be read anew
         self._failed = False  # the register could not be used last time
         self._condense_at = _CONDENSE_MIN
+        self._advance_at_us = 0
         self.applied_index = 0
 
     def load(self, now_us: int) -> None:
@@ -79,9 +79,25 @@ class NumberKeeper:
             self._read_anew(now_us)
             return
         durable = self._log.durable_index
-        facts = [fact for index, fact in self._directory.unwritten if index <= durable]
-        if facts or durable - self.applied_index > ADVANCE_RECORDS:
+        facts = self._facts_up_to(durable)
+        if facts or (durable > self.applied_index and now_us >= self._advance_at_us):
+            self._advance_at_us = now_us + ADVANCE_US
             self._run(lambda: self._apply(facts, durable), lambda _: self._applied(len(facts), durable))
+
+    def settle(self) -> None:
+        """At an orderly end, when the log has ended: what is durable is written, and nothing of the evidence
+        has to wait for the next start."""
+        if self._busy or self._failed or not self._directory.keeps_unwritten:
+            return
+        durable = self._log.durable_index
+        self._thread.shutdown(wait=True)
+        try:
+            self._apply(self._facts_up_to(durable), durable)
+        except DatabaseError as error:
+            logger.error("the register of numbers cannot be used", error=str(error))
+
+    def _facts_up_to(self, index: int) -> list[Fact]:
+        return [fact for at, fact in self._directory.unwritten if at <= index]
 
     def _bound_unwritten(self) -> None:
         directory = self._directory

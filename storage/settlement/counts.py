@@ -271,9 +271,10 @@ class _Counting:
             span._asdict(),
         )
         for fate, units in rows:
-            owner = self._owners[fate >> 32]
-            standing, cause = self._judge(owner, fate >> 1 & 0x7FFFFFFF)
-            self._counts[self._line(month, owner)].add(standing, cause, bool(fate & 1), units)
+            owner, outcome = self._owners[fate >> 32], fate >> 1 & 0x7FFFFFFF
+            standing, cause = self._judge(owner, outcome)
+            sent = bool(fate & 1) or self._reported(outcome)
+            self._counts[self._line(month, owner)].add(standing, cause, sent, units)
 
     def _add_open(self, name: str, month: str, span: _Span) -> None:
         """Those that were tried once, or not at all, and have not ended."""
@@ -331,6 +332,7 @@ class _Counting:
         if self._knows(ended, ended_us):
             owner = self._owners[owner_id]
             standing, cause = self._judge(owner, outcome)
+            taken = taken or self._reported(outcome)
         else:
             carrier, in_doubt = routed, False
             for row in rows:
@@ -364,6 +366,10 @@ class _Counting:
         ending, standing = self._endings[outcome]
         cause = self._cause_of(owner.carrier, owner.network, ending) if standing == "failed" else ""
         return standing, cause
+
+    def _reported(self, outcome: int) -> bool:
+        """The carrier had it, whether its answer came or not: it has reported its end."""
+        return self._endings[outcome][0].kind == "receipt"
 
     def _add_duplicates(self, name: str, months: Sequence[str], start_us: int, end_us: int) -> None:
         """Receipts that came after the end of their part, in the line of that part, which stands in the same

@@ -164,8 +164,7 @@ class Matching:
             CROSS JOIN {part} AS part USING (number)
             CROSS JOIN ledger.owner AS owner ON owner.id = part.owner
             LEFT JOIN ledger.outcome AS outcome ON outcome.id = part.outcome AND {_KNOWN_END}
-            WHERE taken_us IS NOT NULL OR (
-                outcome.kind = 'receipt' AND outcome.state = 2 AND owner.carrier {_OF_CARRIER})
+            WHERE taken_us IS NOT NULL OR (outcome.kind = 'receipt' AND owner.carrier {_OF_CARRIER})
             ORDER BY part.number"""
         )
         self._connection.execute(

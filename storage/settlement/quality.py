@@ -40,7 +40,8 @@ class Delays(Struct, frozen=True):
 
 
 class Coverage(Struct, frozen=True):
-    """Parts that a carrier took, and those of which a receipt with an outcome came."""
+    """Parts that a carrier took, by its answer or because it reported on them, and those of which a receipt
+    with an outcome came."""
 
     carrier: str
     network: str
@@ -60,27 +61,31 @@ class Availability(Struct, frozen=True):
 
 
 def coverage(connection: sqlite3.Connection, start_us: int, end_us: int, cut: Cut) -> list[Coverage]:
-    """By carrier account, of parts accepted in the span."""
+    """By carrier account, of parts accepted in the span. What was reported without an answer before has no
+    delay."""
     sent: dict[tuple[str, str], int] = defaultdict(int)
+    reported: dict[tuple[str, str], int] = defaultdict(int)
     delays: dict[tuple[str, str], dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    answered = "(sent != 0 AND sent <= :last AND sent_us < :before)"
+    ended = "(ended != 0 AND ended <= :last AND ended_us < :before AND outcome.kind = 'receipt')"
     for month in _months(connection, start_us, end_us):
         rows = connection.execute(
-            f"""SELECT carrier, network,
-                CASE WHEN ended != 0 AND ended <= ? AND ended_us < ? AND outcome.kind = 'receipt'
+            f"""SELECT carrier, network, {answered}, {ended}, CASE WHEN {answered} AND {ended}
                 THEN max(ended_us - sent_us, 0) / {_TENTH_US} ELSE -1 END AS tenths, count(*)
             FROM {table("part", month)} AS part JOIN owner ON owner.id = part.owner
                 LEFT JOIN outcome ON outcome.id = part.outcome
-            WHERE accepted_us >= ? AND accepted_us < ? AND number <= ? AND sent != 0 AND sent <= ?
-                AND sent_us < ?
-            GROUP BY 1, 2, 3""",
-            (*cut, start_us, end_us, cut.last, *cut),
+            WHERE accepted_us >= :start AND accepted_us < :end AND number <= :last
+                AND ({answered} OR {ended})
+            GROUP BY 1, 2, 3, 4, 5""",
+            {"start": start_us, "end": end_us, "last": cut.last, "before": cut.before_us},
         )
-        for carrier, network, tenths, count in rows:
+        for carrier, network, _, is_reported, tenths, count in rows:
             sent[carrier, network] += count
+            reported[carrier, network] += count if is_reported else 0
             if tenths >= 0:
                 delays[carrier, network][tenths] += count
     return [
-        Coverage(*key, count, sum(delays[key].values()), _delays(delays[key], None))
+        Coverage(*key, count, reported[key], _delays(delays[key], None))
         for key, count in sorted(sent.items())
     ]
 

@@ -1,7 +1,7 @@
 """A carrier's bill against the ledger (核对, 四.1): what one has and the other has not, and what differs.
 
 Ours is what the carrier took: a part with a Sent of one of its accounts, by the time of the first; and a part
-that it reported as delivered though its answer never came. Where the bill has replies, ours are those that
+of which it reported the end though its answer never came. Where the bill has replies, ours are those that
 came from the carrier. Theirs is a row of the bill.
 
 Both are matched one to one, in three passes over what is still free: by the carrier's id as it stands; by

@@ -221,6 +221,11 @@ class Projection:
             return "uncertain"
         return "waiting"
 
+    def had(self, part: Part) -> bool:
+        """Whether a carrier had it, as far as it is known."""
+        ended = part.end is not None and part.end_known and part.end.kind in ("Receipt", "Matched")
+        return part.sent or ended
+
     def receipt(self, end: Record) -> Record:
         """The Receipt by which a part ended."""
         return self.receipts[end["receipt"]] if end.kind == "Matched" else end
@@ -284,7 +289,7 @@ class Projection:
                 worst.accepted.time_us,
                 1 if by_message else worst.chargeable,
                 state,
-                worst.sent,
+                self.had(worst),
                 self.cause(worst) if state == "failed" else "",
             )
 

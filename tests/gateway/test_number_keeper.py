@@ -149,17 +149,16 @@ def test_facts_are_written_when_they_are_durable_and_stay_listed_until_then(keep
     assert keeping.written() == (2, *told)
 
 
-def test_the_index_moves_on_without_facts_after_many_records(
-    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "ADVANCE_RECORDS", 3)
-    for count, applied in ((3, 0), (4, 4), (7, 4), (8, 8)):
+def test_the_index_moves_on_without_facts_once_a_minute(keeping: Keeping) -> None:
+    for count, seconds, applied in ((3, 0, 3), (4, 59, 3), (4, 60, 4), (4, 200, 4), (5, 201, 5), (6, 202, 5)):
         while len(keeping.log.entries) < count:
             keeping.log.append(records.encode(records.Stopped(START_US, "")))
         keeping.durable()
-        keeping.tick()
+        keeping.keeper.tick(START_US + seconds * 1_000_000)
         keeping.finish()
         assert (keeping.keeper.applied_index, keeping.written()[0]) == (applied, applied)
+    keeping.keeper.settle()
+    assert keeping.written()[0] == 6
 
 
 SCRIPT: Final[tuple[records.Ported | records.OptedOut, ...]] = (
