@@ -112,8 +112,10 @@ def archive(
         takewhile(lambda each: each.last_index < before_index, map(extent_of, segment_paths(evidence)[:-1]))
     )
     if not chosen:
+        finished = max(0, len(segment_paths(evidence)) - 1)
         raise ArchiveError(
-            f"{evidence}: no finished segment has only records before {before_index}: name a later bound"
+            f"{evidence}: nothing to archive: none of {finished} finished segments ends before the bound; the"
+            " newest is never archived"
         )
     found = covering(proofs, key.name, chosen[-1].last_index)
     if found is None:

@@ -82,8 +82,13 @@ def read_secret(path: Path, *, guarded: bool = False) -> bytes:
     """The line in a file of secrets, at most 1024 octets. Errors and `guarded` as in read_master_key."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as failure:
+        raise KeyFileError(
+            f"{path}: {failure.strerror}: put it back from its copy, or, where there is no evidence yet,"
+            " `jingxin keys init` makes one"
+        ) from failure
     except OSError as failure:
-        raise KeyFileError(f"{path}: {failure.strerror}; `jingxin keys init` makes one") from failure
+        raise KeyFileError(f"{path}: {failure.strerror}: let the gateway's user read it") from failure
     with os.fdopen(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode & 0o777
         if mode & 0o077 and not guarded:

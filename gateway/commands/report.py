@@ -266,7 +266,9 @@ def _indicators(stretch: Stretch) -> dict[str, Any]:
         **{each.name: each.rate or "-" for each in service.rates},
         "contractual": service.contractual,
         "at_least": service.rate_min,
-        "met": service.met,
+        "rate_met": service.rate_met,
+        "complaints_met": service.complaints_met,
+        f"{service.combine}_of_both": "met" if service.met else "not met",
     }
 
 
@@ -275,7 +277,7 @@ def _complaints(service: Service) -> dict[str, Any]:
         "from": service.complaints_from,
         "to": service.complaints_to,
         "complaints": service.complaints,
-        "attributed": service.complaints_attributed,
+        "attributed_to_b": service.complaints_attributed,
         "taken_back": service.complaints_withdrawn,
         "at_most": service.complaints_max,
     }

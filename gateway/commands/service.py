@@ -11,6 +11,7 @@ import typer
 from gateway.commands.operator import operator
 from gateway.commands.options import ConfigOption, JsonOption
 from gateway.commands.result import show
+from gateway.commands.verifier import verifier_key
 from gateway.config import AccountConfig, CarrierConfig, Config, load, read, signing_key_file, warnings_of
 from gateway.config_table import ConfigError, is_credential
 from gateway.control_client import request
@@ -42,6 +43,7 @@ def check(config: ConfigOption) -> None:
     from gateway.reload import load_outcomes
     from storage.errors import KeyFileError
     from storage.keys import Keyring, read_master_key
+    from storage.proofs.note import NoteError
 
     loaded = load(config)
     outcomes = load_outcomes(loaded)
@@ -58,6 +60,11 @@ def check(config: ConfigOption) -> None:
             _check_signing_key(signing_key, loaded.gateway.name)
     except KeyFileError as error:
         raise ConfigError(f"{config}: evidence.signing_key_file: {error}") from error
+    for witness in loaded.evidence.witnesses:
+        try:
+            verifier_key(witness)
+        except (NoteError, KeyFileError) as error:
+            raise ConfigError(f"{config}: evidence.witnesses: {error}") from error
     names = {carrier.name for carrier in loaded.carriers}
     strangers = sorted(outcomes.accounts - names)
     warnings = [f"warning: outcomes.file has rows of {name}, which is no carrier here" for name in strangers]

@@ -111,7 +111,8 @@ class Notary:
         if self._reader.next_index - FIRST_INDEX < signed.size:
             raise EvidenceChanged(
                 f"{self._reader.directory}: records {self._reader.next_index} to {signed.size} were signed"
-                " and are gone: restore the segments from a copy"
+                " and are gone: restore the segments from a copy; or, where these are whole and the file"
+                " `durable` is an older copy, start the gateway, which sets it"
             )
         try:
             self._tree = StoredTree.load(self._tiles, signed.size)

@@ -231,7 +231,7 @@ class TreeCheck(GrowingTree):
         if not self._published_seen and self.proven.checkpoints:
             path = self._proofs.directory / CHECKPOINT_NAME
             what = "none of the checkpoints that were signed" if self._published else "missing"
-            raise CorruptEvidence(path, 0, f"it is {what}: the next start of `jingxin ledger` mends that")
+            raise CorruptEvidence(path, 0, f"it is {what} (the next start of `jingxin ledger` writes it)")
 
     # -- witnesses ------------------------------------------------------------------------------------------
 

@@ -266,7 +266,10 @@ def _said(issued: Issued, statement: Statement) -> _Said:
     period = period_of(statement)
     expected = note_text(statement.evidence.log, period, issued.version, issued.digest, former, files)
     if issued.note.text != expected or bool(former) != (issued.version > 1):
-        raise StatementError(f"{issued.directory / NOTE_NAME}: it is not about this statement and version")
+        raise StatementError(
+            f"{issued.directory}: {STATEMENT_NAME} is not the one that {NOTE_NAME} signs, or that is the note"
+            " of another version: restore both from a copy"
+        )
     return _Said(former, files)
 
 

@@ -576,7 +576,7 @@ async def test_who_may_not_read_the_master_key_sees_no_text(
         missing = await gateway.refused_with(
             "export", "--account", "oa", "--reveal", "-o", f"{gateway.output}2"
         )
-        assert missing.startswith(f"{key}: No such file or directory; ")
+        assert missing.startswith(f"{key}: No such file or directory: put it back from its copy")
 
 
 async def test_what_is_erased_says_so(serving: Serving) -> None:

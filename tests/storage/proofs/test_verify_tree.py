@@ -371,7 +371,7 @@ def test_a_crash_between_signing_and_showing_is_no_fault(moment: str, tmp_path: 
     (log.proofs / CHECKPOINT_NAME).write_bytes(shown)
     assert log.verify().damage is None
     (log.proofs / CHECKPOINT_NAME).unlink()
-    assert reason(log) == "it is missing: the next start of `jingxin ledger` mends that"
+    assert reason(log) == "it is missing (the next start of `jingxin ledger` writes it)"
 
 
 def test_what_a_crash_left_beside_a_cosignature_is_no_fault(small: Signed) -> None:

@@ -272,7 +272,7 @@ def test_the_versions_of_a_period_are_a_chain(story: Story, tmp_path: Path) -> N
     assert findings(story, second) == []
     # A second version that says that it is the first, and a first one of another period.
     only = forged(Issued(second.directory, 2, b"", second.note), second.read())
-    with pytest.raises(StatementError, match="it is not about this statement and version"):
+    with pytest.raises(StatementError, match=r"is not the one that statement\.note signs"):
         findings(story, only)
     elsewhere = story.directory / "statements" / "2026-06..2026-07"
     shutil.move(second.directory.parent, elsewhere)

@@ -551,6 +551,20 @@ def test_force_majeure_may_need_its_proof_in_time(told: Tell) -> None:
     assert [each.ended_us for each in service.exempt] == [at("2026-07-01 11:00:00")]
 
 
+def test_what_a_carrier_reported_on_was_sent_though_its_answer_never_came(told: Tell) -> None:
+    # Three without an answer: one reported as delivered, one as failed, of one nothing is known.
+    def story(story: Story) -> None:
+        numbers = [story.accept() for _ in range(3)]
+        story.dispatch(*numbers)
+        story.uncertain(*numbers)
+        story.receipt(numbers[0])
+        story.receipt(numbers[1], b"MK:0012")
+
+    total = told(story).total_mt
+    assert (total.sent, total.delivered, total.failed) == (2, 1, 1)
+    assert (total.uncertain, total.accepted) == (1, 3)
+
+
 def test_a_text_on_both_sides_of_midnight_is_one_message(tmp_path: Path) -> None:
     # Accepted in the last microsecond of June; the second of its two parts was written in July.
     with Story(tmp_path) as story:
