@@ -82,7 +82,11 @@ class NumberKeeper:
         facts = self._facts_up_to(durable)
         if facts or (durable > self.applied_index and now_us >= self._advance_at_us):
             self._advance_at_us = now_us + ADVANCE_US
-            self._run(lambda: self._apply(facts, durable), lambda _: self._applied(len(facts), durable))
+            self._run(
+                lambda: self._apply(facts, durable),
+                lambda _: self._applied(len(facts), durable),
+                spoils_nothing=not facts,
+            )
 
     def settle(self) -> None:
         """At an orderly end, when the log has ended: what is durable is written, and nothing of the evidence
@@ -90,11 +94,12 @@ class NumberKeeper:
         if self._busy or self._failed or not self._directory.keeps_unwritten:
             return
         durable = self._log.durable_index
+        facts = self._facts_up_to(durable)
         self._thread.shutdown(wait=True)
         try:
-            self._apply(self._facts_up_to(durable), durable)
+            self._apply(facts, durable)
         except DatabaseError as error:
-            logger.error("the register of numbers cannot be used", error=str(error))
+            _say_unused(error, spoils_nothing=not facts)
 
     def _facts_up_to(self, index: int) -> list[Fact]:
         return [fact for at, fact in self._directory.unwritten if at <= index]
@@ -147,6 +152,8 @@ class NumberKeeper:
         work: Callable[[], object],
         then: Callable[[object], None],
         otherwise: Callable[[], None] = lambda: None,
+        *,
+        spoils_nothing: bool = False,
     ) -> None:
         """Do ``work`` on the thread and ``then`` on the loop; one at a time, since each begins with what the
         one before has left.  After an error the next tick tries again: nothing was taken off the list."""
@@ -160,7 +167,7 @@ class NumberKeeper:
             if error is None:
                 then(future.result())
             elif isinstance(error, DatabaseError):
-                logger.error("the register of numbers cannot be used", error=str(error))
+                _say_unused(error, spoils_nothing=spoils_nothing)
                 otherwise()
             else:
                 raise error
@@ -170,3 +177,9 @@ class NumberKeeper:
                 self._loop.call_soon_threadsafe(finish, future)
 
         self._thread.submit(work).add_done_callback(done)
+
+
+def _say_unused(error: DatabaseError, *, spoils_nothing: bool) -> None:
+    """Where only the index would have moved on, as on a full disk, the next start reads some more."""
+    say = logger.warning if spoils_nothing else logger.error
+    say("the register of numbers cannot be used", error=str(error))
