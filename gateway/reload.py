@@ -13,11 +13,10 @@ What an operator has drained stays so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable, MutableMapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import msgspec
 import structlog
 
 from gateway.account import Account
@@ -37,12 +36,19 @@ from gateway.upstream import Listener
 logger = structlog.get_logger()
 
 # Tables whose changes are told by their name; accounts and carriers are told one by one.
-_TABLES_ALIVE: Final = ("numbers", "lanes", "outcomes", "replies", "routes", "limits", "settlement")
+_TABLES_ALIVE: Final = (
+    *("evidence", "numbers", "lanes", "outcomes", "replies", "routes", "limits", "settlement"),
+)
 
-# Tables and keys that sockets, files and memory were made from at the start.
-_AT_START: Final = ("gateway", "listener", "http", "evidence")
-_LIMITS_AT_START: Final = ("outbox_memory_max", "receipts_pending_max")
-_REPLIES_AT_START: Final = ("remembered_max", "part_timeout_s")
+# Keys that sockets, files and memory were made from at the start, by table; none named: all of it.
+_AT_START: Final[Mapping[str, tuple[str, ...]]] = {
+    "gateway": (),
+    "listener": (),
+    "http": (),
+    "evidence": ("master_key_file", "signing_key_file", "segment_mib"),
+    "limits": ("outbox_memory_max", "receipts_pending_max"),
+    "replies": ("remembered_max", "part_timeout_s"),
+}
 
 # What a bind to a carrier is made of; everything else of a carrier changes under its binds.
 _BIND_KEYS: Final = (
@@ -274,21 +280,16 @@ def _read(path: Path) -> tuple[Config, OutcomeTable]:
 
 
 def _refuse_what_needs_a_restart(before: Config, after: Config) -> None:
-    for table in _AT_START:
-        _compare(after.path, table, getattr(before, table), getattr(after, table), None)
-    _compare(after.path, "limits", before.limits, after.limits, _LIMITS_AT_START)
-    _compare(after.path, "replies", before.replies, after.replies, _REPLIES_AT_START)
-
-
-def _compare(
-    path: Path, table: str, before: msgspec.Struct, after: msgspec.Struct, keys: tuple[str, ...] | None
-) -> None:
-    for key in keys or before.__struct_fields__:
-        old, new = getattr(before, key), getattr(after, key)
-        if old != new:
-            raise ConfigError(
-                f"{path}: {table}.{key}: {new} instead of {old} needs a restart: nothing was changed"
-            )
+    for table, keys in _AT_START.items():
+        old_table, new_table = getattr(before, table), getattr(after, table)
+        for key in keys or old_table.__struct_fields__:
+            old, new = getattr(old_table, key), getattr(new_table, key)
+            if old != new:
+                wanted, running = ("none" if each is None else each for each in (new, old))
+                raise ConfigError(
+                    f"{after.path}: {table}.{key}: {wanted} instead of {running} needs a restart:"
+                    " nothing was changed"
+                )
 
 
 def _put_in_order(mapping: MutableMapping[str, Value], wanted: Iterable[str]) -> None:

@@ -21,6 +21,7 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.alarm_file import Found, read_found, write_found
+from gateway.config import read
 from gateway.control_client import request
 from gateway.settlement_inputs import inputs_of
 from storage.ledger.ledger import LEDGER_NAME, progress_of, read_ledger
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from gateway.config import Tables
+    from gateway.settlement_inputs import Inputs
 
 logger = structlog.get_logger()
 
@@ -98,13 +100,17 @@ class Watch:
     def _ledger(self) -> closing[sqlite3.Connection]:
         return closing(read_ledger(self._tables.gateway.state_dir / LEDGER_NAME))
 
+    def _inputs(self) -> Inputs:
+        """Read anew each time, where the configuration names them by now: a renewal, or a row of a province's
+        codes, needs no restart."""
+        return inputs_of(read(self._tables.path))
+
     # -- thresholds -----------------------------------------------------------------------------------------
 
     def _look_at_thresholds(self, now_us: int, now_s: float) -> None:
         if now_s - self._counted_s < COUNT_S:
             return
-        # Read anew each time: a renewal, or a row of a province's codes, needs no restart.
-        inputs = inputs_of(self._tables)
+        inputs = self._inputs()
         with self._ledger() as ledger:
             self._counted_s = now_s  # before it counts: what fails after half a minute waits its hour, too
             found = tuple(alarms(ledger, inputs.contract, inputs.cause_of, now_us))
@@ -122,7 +128,7 @@ class Watch:
             if self._known_us(ledger, now_us) is None:
                 return
             faults = open_faults(ledger, now_us)
-        contract = inputs_of(self._tables).contract if faults else None  # which takes its time to read
+        contract = self._inputs().contract if faults else None  # which takes its time to read
         found = tuple(faults_running(faults, contract, now_us)) if contract else ()
         _say_new(self._found.faults, found)
         self._leave(replace(self._found, faults_us=now_us, faults=found))

@@ -123,7 +123,7 @@ def search(
         show({"messages": rows, "more": result.more}, as_json=True)
     else:
         show({"messages": _for_a_table(rows)}, as_json=False)
-    _say_what_is_not_shown(tables, result)
+    _say_what_is_not_shown(tables, criteria.wanted, result)
 
 
 def export(
@@ -159,7 +159,7 @@ def export(
     purpose = Purpose(reason, operator(), record, criteria.shown, complete=not result.more)
     facts = write(output, tables, result.found, purpose, Contents.of(tables, keyring, criteria.subscriber))
     show({"directory": str(output), **facts}, as_json=json)
-    _say_what_is_not_shown(tables, result)
+    _say_what_is_not_shown(tables, criteria.wanted, result)
 
 
 # -- what is looked for --------------------------------------------------------------------------------------
@@ -194,14 +194,18 @@ def _criteria(
     if not shown:
         raise typer.BadParameter(f"give one of {', '.join(f'--{name}' for name in given)} at least")
     directory = with_segments(tables.gateway.evidence_dir)
+    since_us = _time_us("--since", since, 0) if since else 0
+    until_us = _time_us("--until", until, _DAY_US) if until else 0
+    if until and until_us <= since_us:
+        raise typer.BadParameter(f"allowed is a time after --since, {since}", param_hint="'--until'")
     wanted = Wanted(
         message=number_of(directory, message) if message else 0,
         number_hash=_keyring(tables, "--number").number_hash(subscriber) if subscriber else b"",
         account=account or "",
         carrier=carrier or "",
         state=state,
-        since_us=_time_us("--since", since, 0) if since else 0,
-        until_us=_time_us("--until", until, _DAY_US) if until else 0,
+        since_us=since_us,
+        until_us=until_us,
     )
     return Criteria(wanted, shown, subscriber)
 
@@ -310,15 +314,25 @@ def _find(tables: Tables, wanted: Wanted, limit: int) -> Result:
     return Result(found[:limit], more=len(found) > limit)
 
 
-def _say_what_is_not_shown(tables: Tables, result: Result) -> None:
+def _say_what_is_not_shown(tables: Tables, wanted: Wanted, result: Result) -> None:
     from gateway.commands.ledger_reach import reach
+    from storage.segment import FIRST_INDEX
 
+    if not result.found:
+        # Not refused: it may have been there once.
+        for what, name, known in (
+            ("account", wanted.account, [table.system_id for table in tables.account_tables]),
+            ("carrier", wanted.carrier, [table.name for table in tables.carrier_tables]),
+        ):
+            if name and name not in known:
+                typer.echo(
+                    f"jingxin: no {what} {name!r} is configured: there are {', '.join(known) or 'none'}",
+                    err=True,
+                )
     if result.more:
         typer.echo(
             f"jingxin: there are more than these {len(result.found):,}, which are the newest", err=True
         )
-    from storage.segment import FIRST_INDEX
-
     begins, detached = _missing(tables)
     if begins > FIRST_INDEX:
         typer.echo(

@@ -246,7 +246,8 @@ class _Reader:
                 if f"{table}.{key}" not in origins:
                     raise self._wrong(
                         f"{table}.{key}",
-                        "no origin: allowed is a key that an [[origin]] gives clause and document of",
+                        f'no origin: give an [[origin]] with key = "{table}.{key}", clause and document,'
+                        " which says what it stands on",
                     )
         return MappingProxyType(origins)
 

@@ -350,7 +350,7 @@ async def test_each_criterion_on_the_command_line(serving: Serving) -> None:
             (["--state", "failed"], [gateway.refused]),
             (["--since", day], everything),
             (["--until", day], everything),
-            (["--since", day, "--until", f"{day} 00:00"], []),
+            (["--since", "2026-01-01", "--until", f"{day} 00:00"], []),
             (["--since", "2099-01-01"], []),
             (["--number", "13800138000", "--account", "hukou"], [gateway.delivered]),
             (["--carrier", "cmcc", "--limit", "2"], everything[:2]),
@@ -358,6 +358,18 @@ async def test_each_criterion_on_the_command_line(serving: Serving) -> None:
         for arguments, numbers in cases:
             found = [row["id"] for row in await gateway.search(*arguments)]
             assert found == [gateway.id(number) for number in numbers], arguments
+
+
+async def test_a_name_that_is_not_configured_is_said_where_nothing_was_found(serving: Serving) -> None:
+    async with serving() as gateway:
+        for arguments, said in [
+            (["--account", "hukuo"], "jingxin: no account 'hukuo' is configured: there are none\n"),
+            (["--carrier", "CMCC"], "jingxin: no carrier 'CMCC' is configured: there are cmcc\n"),
+            (["--carrier", "cmcc", "--since", "2099-01-01"], ""),
+            (["--number", "13700137000"], ""),
+        ]:
+            out, err = await gateway.run("search", "--reason", "case 7", "--json", *arguments)
+            assert (json.loads(out)["messages"], err) == ([], said)
 
 
 async def test_a_row(serving: Serving) -> None:
@@ -402,7 +414,7 @@ async def test_what_is_not_shown_is_said(serving: Serving, monkeypatch: pytest.M
         )
         # The records of the searches themselves are not in the ledger, and nobody is told so at once.
         monkeypatch.setattr(evidence_search, "_BEHIND_S", 0.0)
-        out, err = await gateway.run("search", "--reason", "x", "--account", "nobody")
+        out, err = await gateway.run("search", "--reason", "x", "--since", "2099-01-01")
         assert out == "messages: none\n"
         assert err.startswith("jingxin: the ledger has come to record ")
         assert err.endswith(": what is newer is not shown\n")
@@ -445,6 +457,8 @@ MISUSED: list[tuple[list[str], str]] = [
     (["search", "--reason", "x", "--number", "12345"], "Invalid value for '--number': allowed is a Chinese mobile number such as 13812345678 or +86 138-1234-5678"),
     (["search", "--reason", "x", "--since", "noon"], f"Invalid value for '--since': {A_TIME}"),
     (["search", "--reason", "x", "--until", "2026-13-01"], f"Invalid value for '--until': {A_TIME}"),
+    (["search", "--reason", "x", "--since", "2026-11-26", "--until", "2026-11-25"], "Invalid value for '--until': allowed is a time after --since, 2026-11-26"),
+    (["search", "--reason", "x", "--since", "2026-11-26", "--until", "2026-11-26 00:00"], "Invalid value for '--until': allowed is a time after --since, 2026-11-26"),
     (["search", "--reason", "x", "--account", "x", "--limit", "0"], "Invalid value for '--limit': Input should be greater than or equal to 1"),
     (["search", "--reason", "x", "--account", "x", "--limit", "10001"], "Invalid value for '--limit': Input should be less than or equal to 10000"),
     (["export", "--reason", "x", "--account", "x"], "Missing option '-o' / '--output'"),

@@ -51,6 +51,7 @@ REFUSED: list[tuple[Edit, str]] = [
     (("[evidence]", "[listener]\nport = 2776\n[evidence]"), "listener.port: 2776 instead of 2775 needs a restart: nothing was changed"),
     (("[evidence]", "[http]\nport = 9465\n[evidence]"), "http.port: 9465 instead of 9464 needs a restart: nothing was changed"),
     (("[evidence]", "[evidence]\nsegment_mib = 8"), "evidence.segment_mib: 8 instead of 256 needs a restart: nothing was changed"),
+    (("[evidence]", '[evidence]\nsigning_key_file = "other"'), "evidence.signing_key_file: {directory}/other instead of none needs a restart: nothing was changed"),
     (("[evidence]", "[limits]\noutbox_memory_max = 9000\n[evidence]"), "limits.outbox_memory_max: 9000 instead of 10000 needs a restart: nothing was changed"),
     (("[evidence]", "[replies]\npart_timeout_s = 9\n[evidence]"), "replies.part_timeout_s: 9.0 instead of 300.0 needs a restart: nothing was changed"),
 ]  # fmt: skip
@@ -371,12 +372,21 @@ async def test_other_tables_count_from_the_next_message(office: Office) -> None:
     )
     assert statuses(application, submit_sm(THING)) == [CommandStatus.ESME_RINVDSTADR]
     assert world.replies.routes.choose(b"1", bytes(16), world.turns.now_us) == ("", "unrouted")
+    witness = "auditor+1a2b3c4d+BBNqrW0yRcMJTZfYXFVSv7T0gKpMCR1Jm6LUpcFMvTYq"
     tables = (
         '[outcomes]\nfile = "codes.csv"\n[numbers]\nreject_iot = false\n[replies]\ndefault_account = "hukou"\n'
         "[lanes]\ninteractive_age_max_s = 1\n[limits]\nparts_open_max = 1000\n"
     )
-    assert await office.apply(("[evidence]", tables + "[evidence]")) == {
-        "tables_changed": ["numbers", "lanes", "outcomes", "replies", "limits", "rows of outcomes"]
+    assert await office.apply(("[evidence]", f'{tables}[evidence]\nwitnesses = ["{witness}"]')) == {
+        "tables_changed": [
+            "evidence",
+            "numbers",
+            "lanes",
+            "outcomes",
+            "replies",
+            "limits",
+            "rows of outcomes",
+        ]
     }
     assert statuses(application, submit_sm(THING)) == [ROK]
     assert world.replies.routes.choose(b"1", bytes(16), world.turns.now_us) == ("hukou", "default")

@@ -303,6 +303,19 @@ def test_a_contract_that_cannot_be_read_keeps_no_fault_from_being_entered(world:
     assert read_found(world.story.directory).made_us == at("2026-06-10 12:00:20")
 
 
+def test_a_contract_that_a_reload_has_named_counts_without_a_restart(world: World) -> None:
+    (world.story.directory / "amended.toml").write_text(
+        CONTRACT.replace("complaints_at = 8 ", "complaints_at = 7 ")
+    )
+    world.story.at("2026-06-10 08:30:00").complain(7)
+    world.look("2026-06-10 09:00:00")
+    assert left(world, "2026-06-10 09:00:00") == []
+    (world.story.directory / "gateway.toml").write_text(FILE.replace("contract.toml", "amended.toml"))
+    world.now_s += COUNT_S
+    world.look("2026-06-10 10:00:00")
+    assert left(world, "2026-06-10 10:00:00") == ["complaints"]
+
+
 @pytest.mark.parametrize(
     "error", [sqlite3.OperationalError("disk I/O error"), KeyError("cmcc"), OSError(28, "full")]
 )

@@ -482,7 +482,8 @@ WRONG = [
     *(
         (
             SHORTEST + f"[{table}]\n{key} = {value}\n",
-            f"{table}.{key}: no origin: allowed is a key that an [[origin]] gives clause and document of",
+            f'{table}.{key}: no origin: give an [[origin]] with key = "{table}.{key}", clause and document,'
+            " which says what it stands on",
         )
         for table, key, value in [
             ("billing", "price_mt", "300"),
