@@ -199,8 +199,8 @@ def _shown(report: Report) -> dict[str, Any]:
         "known_until": report.known_until,
         "evidence_known_before": report.evidence.known_before,
         "records": report.evidence.records,
-        "penalty_yuan": yuan(report.penalty_due),
-        "penalty_cap_yuan": None if report.penalty_cap is None else yuan(report.penalty_cap),
+        "penalty_due_yuan": yuan(report.penalties.due),
+        "penalty_cap_yuan": None if report.penalties.cap is None else yuan(report.penalties.cap),
         "indicators": [_indicators(each) for each in report.stretches],
         "complaints": [_complaints(each.service) for each in report.stretches],
         "receipts": [
@@ -244,6 +244,18 @@ def _shown(report: Report) -> dict[str, Any]:
                 "last_written": each.last_written,
             }
             for each in report.incidents
+        ],
+        "late_services": [
+            {
+                "entry": str(each.entry),
+                "service": each.service,
+                "due": each.due,
+                "done": each.done or "-",
+                "days": each.days - each.days_before,
+                "days_before": each.days_before,
+                "penalty_yuan": yuan(each.penalty),
+            }
+            for each in report.penalties.late
         ],
         "taken_back": [
             {

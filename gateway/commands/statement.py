@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -211,7 +212,7 @@ def contract() -> None:
 
 def yuan(amount: int) -> str:
     """An amount in 0.0001 yuan, as people write it."""
-    return f"{amount // 10_000:,}.{amount % 10_000:04d}"
+    return f"{Decimal(amount).scaleb(-4):,.4f}"
 
 
 def _settlement_period(text: str, contract: Contract) -> Period:

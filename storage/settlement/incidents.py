@@ -1,18 +1,14 @@
-"""The clocks that the contract runs on a fault (四.1), and what lateness costs (十三.3, 十三.4)."""
+"""The clocks that the contract runs on a fault (四.1)."""
 
 from __future__ import annotations
 
-from datetime import date
-from fractions import Fraction
 from math import ceil
 from typing import Final, Literal
 
 from msgspec import Struct
 
-from storage.settlement.amounts import cut_decimal, rounded
-from storage.settlement.calendar import day_of
-from storage.settlement.registers import CLOSED, DONE, OPENED, REPORTED, RESPONDED, RESTORED, Entry
-from storage.settlement.terms import Incident, Penalty, Terms
+from storage.settlement.registers import CLOSED, OPENED, REPORTED, RESPONDED, RESTORED, Entry
+from storage.settlement.terms import Incident
 
 _MINUTE_US: Final = 60_000_000
 
@@ -58,42 +54,3 @@ def _clock(start_us: int, end_us: int, limit_minutes: int, now_us: int) -> tuple
     passed_us = (end_us or now_us) - start_us
     late = passed_us > limit_minutes * _MINUTE_US
     return ceil(passed_us / _MINUTE_US), "late" if late else "in time" if end_us else "running"
-
-
-class Late(Struct, frozen=True, kw_only=True):
-    """A service that came after its day. Money in 0.0001 yuan: amount is that of this service, penalty what
-    it costs by itself, before the cap over all of them: amount * days * per_day, rounded."""
-
-    entry: int
-    service: str
-    due: str
-    done: str  # empty: not yet
-    days: int
-    per_day: str  # a share with six decimals
-    amount: int
-    penalty: int
-
-
-def late_service(entry: Entry, terms: Terms, now_us: int) -> Late:
-    """For each day after the due day, the day on which it is done included, a share of the amount of that
-    service."""
-    due = date.fromisoformat(entry.fact("due"))
-    done_us = entry.when(DONE)
-    days = max(0, (day_of(done_us or now_us) - due).days)
-    amount = int(entry.fact("amount"))
-    per_day = terms.penalty.per_day
-    return Late(
-        entry=entry.number,
-        service=entry.fact("service"),
-        due=due.isoformat(),
-        done=day_of(done_us).isoformat() if done_us else "",
-        days=days,
-        per_day=cut_decimal(per_day),
-        amount=amount,
-        penalty=rounded(Fraction(amount) * days * per_day, terms.reduction.to, terms.reduction.rounding),
-    )
-
-
-def cap(contract_amount: int | None, terms: Penalty) -> int | None:
-    """The most that all damages together may be (十三.4); None where the contract names no amount."""
-    return None if contract_amount is None else int(contract_amount * terms.cap)

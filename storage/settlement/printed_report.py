@@ -24,8 +24,8 @@ from storage.settlement.amounts import cut_decimal
 from storage.settlement.assessment import Assessment
 from storage.settlement.charts import rates_chart
 from storage.settlement.fonts import register_font
-from storage.settlement.incidents import Late
 from storage.settlement.paper import RED, TOTAL, WIDTH, Blocks, Edges, NumberedCanvas, new_document
+from storage.settlement.penalties import Late, Penalties
 from storage.settlement.printed import rates_table
 from storage.settlement.quality import Coverage, Delays
 from storage.settlement.report import Incident, MonthlyRate, Report, Stretch
@@ -42,7 +42,7 @@ _INCIDENT_WIDTHS: Final = (50, 104, 94, 30, 62, 56, 31, 56, 31)
 _WORK_WIDTHS: Final = (50, 160, 78, 78, 78, 40, 31)
 _PREVENTED_WIDTHS: Final = (50, 126, 78, 78, 104, 78)
 _WITHDRAWAL_WIDTHS: Final = (50, 48, 118, 78, 78, 48, 94)
-_LATE_WIDTHS: Final = (50, 98, 52, 52, 146, 42, 74)
+_LATE_WIDTHS: Final = (50, 92, 52, 52, 146, 50, 72)
 assert all(
     sum(widths) <= WIDTH
     for widths in (
@@ -71,7 +71,7 @@ def printed_report(what: Report | Assessment, font: Path | None = None) -> bytes
     Raises FontMissing, and DoesNotAddUp where a sum is not that of its parts.
     """
     report = what.report if isinstance(what, Assessment) else what
-    _check_penalty(report)
+    _check_penalties(report.penalties)
     name = register_font(font)
     months = wording.months_name(report.first_month, report.last_month)
     title = f"{_title(what)}　{months}"
@@ -389,11 +389,11 @@ class _Story:
         )
 
     def _late(self) -> Iterable[Flowable]:
-        report = self._report
-        late = report.late
+        penalties = self._report.penalties
         yield from self._section("八、逾期违约金（合同十三.3、十三.4）")
         yield self._blocks.note(
             "每逾期一天支付逾期完成服务对应的合同金额的约定比例。金额单位为元；违约金按合同参数舍入。"
+            "逾期天数计至统计截止，减去此前月份的报告已计的天数；此前月份报告截止后才登记的，计入本报告。"
         )
         yield self._listed(
             ("编号", "服务", "应完成日", "完成日", "金额 × 天数 × 每日比例", "逾期天数", "违约金"),
@@ -404,19 +404,21 @@ class _Story:
                     each.due,
                     each.done or "未完成",
                     _arithmetic(each),
-                    f"{each.days:,}",
+                    _days(each),
                     wording.money(each.penalty),
                 )
-                for each in late
+                for each in penalties.late
             ],
             _LATE_WIDTHS,
             5,
         )
         yield Spacer(0, 4)
         sums = (
-            ("违约金合计", f"{wording.money(report.penalty)} 元"),
-            ("违约金上限", _cap(report)),
-            ("应付违约金", f"{wording.money(report.penalty_due)} 元"),
+            ("本期违约金合计", f"{wording.money(penalties.penalty)} 元"),
+            ("此前累计违约金", f"{wording.money(penalties.before)} 元"),
+            ("累计违约金上限", _cap(penalties)),
+            ("此前应付违约金", f"{wording.money(penalties.due_before)} 元"),
+            ("本期应付违约金", f"{wording.money(penalties.due)} 元（累计不超过上限，减去此前应付）"),
         )
         yield KeepTogether([self._blocks.pairs(sums)])
 
@@ -550,25 +552,33 @@ def _incident_sums(incidents: Sequence[Incident]) -> str:
 # -- what lateness costs -------------------------------------------------------------------------------------
 
 
-def _check_penalty(report: Report) -> None:
+def _check_penalties(penalties: Penalties) -> None:
     """Raises DoesNotAddUp."""
-    if sum(each.penalty for each in report.late) != report.penalty:
+    if sum(each.penalty for each in penalties.late) != penalties.penalty:
         raise DoesNotAddUp("penalty is not the sum of what was late")
-    most = report.penalty if report.penalty_cap is None else report.penalty_cap
-    if report.penalty_due != min(report.penalty, most):
-        raise DoesNotAddUp("penalty_due is not penalty up to its cap")
+    together = penalties.before + penalties.penalty
+    most = together if penalties.cap is None else penalties.cap
+    if penalties.due != min(together, most) - penalties.due_before:
+        raise DoesNotAddUp("due is not all penalties up to their cap, less what was due before")
+
+
+def _days(late: Late) -> str:
+    spared = f"（另有不可抗力 {late.days_spared:,} 天）" if late.days_spared else ""
+    before = f"{late.days:,} − {late.days_before:,}" if late.days_before else f"{late.days:,}"
+    return f"{before}{spared}"
 
 
 def _arithmetic(late: Late) -> str:
     """The product is exact; the penalty beside it is rounded."""
-    product = wording.yuan(late.amount) * late.days * Decimal(late.per_day)
+    days = late.days - late.days_before
+    product = wording.yuan(late.amount) * days * Decimal(late.per_day)
     whole_fen = product == product.quantize(Decimal("0.01"))
     shown = f"{product:,.2f}" if whole_fen else wording.shortest(product)
-    return f"{wording.money(late.amount)} × {late.days:,} × {wording.plain_percent(late.per_day)} = {shown}"
+    return f"{wording.money(late.amount)} × {days:,} × {wording.plain_percent(late.per_day)} = {shown}"
 
 
-def _cap(report: Report) -> str:
-    share = f"合同金额的{wording.plain_percent(report.penalty_cap_share)}，合同十三.4"
-    if report.penalty_cap is None:
+def _cap(penalties: Penalties) -> str:
+    share = f"合同金额的{wording.plain_percent(penalties.cap_share)}，合同十三.4"
+    if penalties.cap is None:
         return f"合同文本未载合同金额，上限（{share}）无从计算"
-    return f"{wording.money(report.penalty_cap)} 元（{share}）"
+    return f"{wording.money(penalties.cap)} 元（{share}）"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from datetime import date
 from typing import Final
 
 import msgspec
@@ -12,11 +11,11 @@ from msgspec import Struct
 
 from storage.proofs.checkpoint import Checkpoint
 from storage.reader import LogReader
-from storage.settlement.amounts import cut_decimal
 from storage.settlement.calendar import Month, Period, day_of, day_us, moment, moment_us, months_before
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf, Counts, Cut, count
-from storage.settlement.incidents import Clocks, Late, cap, clocks, late_service
+from storage.settlement.incidents import Clocks, clocks
+from storage.settlement.penalties import Known, Penalties, penalties
 from storage.settlement.quality import (
     Availability,
     Coverage,
@@ -27,7 +26,6 @@ from storage.settlement.quality import (
 )
 from storage.settlement.registers import (
     BEGAN,
-    DELAY,
     ENDED,
     FORCE_MAJEURE,
     HOLD,
@@ -127,8 +125,8 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """All of it. penalty: for what was late; penalty_cap: penalty_cap_share of the amount of the contract,
-    None where that names none. Of months that are not over it is what there was so far."""
+    """All of it. Of months that are not over it is what there was so far. incidents, maintenance: of these
+    months, and of earlier ones what was entered too late for the report on them."""
 
     format: str
     final: bool  # the months are over, and the time after them for late receipts, as in a statement
@@ -146,12 +144,8 @@ class Report(Struct, frozen=True, kw_only=True):
     incidents: tuple[Incident, ...]
     maintenance: tuple[Announcement, ...]
     force_majeure: tuple[Prevention, ...]
-    late: tuple[Late, ...]
+    penalties: Penalties
     withdrawals: tuple[Withdrawal, ...]
-    penalty: int
-    penalty_cap_share: str
-    penalty_cap: int | None
-    penalty_due: int
 
     def encode(self) -> bytes:
         """As a statement is encoded."""
@@ -175,20 +169,18 @@ def make_report(
     closed_us = cut_of(contract, period, evidence.records).before_us
     cut = Cut(evidence.records, min(evidence.known_before_us, closed_us))
     now_us = min(cut.before_us, end_us)
+    month_before = period.first.later(-1)
+    cut_before = cut_of(contract, Period(0, month_before, month_before), evidence.records)
 
     def of(register: str) -> list[Entry]:
-        """Entries that were opened in the span."""
-        return [each for each in entries(connection, register, cut) if start_us <= each.when(OPENED) < end_us]
+        """Entries that were opened in the span, and earlier ones that no report could have before."""
+        return [
+            each
+            for each in entries(connection, register, cut)
+            if each.when(OPENED) < end_us
+            and (each.when(OPENED) >= start_us or each.events[0].time_us >= cut_before.before_us)
+        ]
 
-    prevented = touching(connection, FORCE_MAJEURE, cut, start_us, end_us)
-    last_us = now_us - 1  # of the last day
-    late = tuple(
-        late_service(each, contract.terms(date.fromisoformat(each.fact("due"))), last_us)
-        for each in of(DELAY)
-    )
-    penalty = sum(each.penalty for each in late)
-    damages = contract.terms(period.last_day).penalty
-    most = cap(contract.amount, damages)
     return Report(
         format=FORMAT,
         final=cut.before_us == closed_us,
@@ -218,14 +210,10 @@ def make_report(
                 last_written=moment(each.events[-1].time_us),
                 proven=_moment_or_empty(each.when(PROOF)),
             )
-            for each in prevented
+            for each in touching(connection, FORCE_MAJEURE, cut, start_us, end_us)
         ),
-        late=late,
+        penalties=penalties(connection, contract, Known(start_us, cut_before), Known(now_us, cut)),
         withdrawals=tuple(_withdrawals(connection, period, cut, cut_at(evidence))),
-        penalty=penalty,
-        penalty_cap_share=cut_decimal(damages.cap),
-        penalty_cap=most,
-        penalty_due=penalty if most is None else min(penalty, most),
     )
 
 

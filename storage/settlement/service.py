@@ -225,11 +225,7 @@ def exemptions_in(
     connection: sqlite3.Connection, terms: Terms, start_us: int, end_us: int, cut: Cut
 ) -> list[Exemption]:
     """Planned work and force majeure, as far as the contract exempts them, in a span of time."""
-    sla = terms.sla
-    found = touching(connection, MAINTENANCE, cut, start_us, end_us) if sla.exclude_planned else []
-    if sla.exclude_force_majeure:
-        prevented = touching(connection, FORCE_MAJEURE, cut, start_us, end_us)
-        found += [each for each in prevented if _is_proven(each) or not sla.force_majeure_needs_proof]
+    planned = touching(connection, MAINTENANCE, cut, start_us, end_us) if terms.sla.exclude_planned else []
     return [
         Exemption(
             register=entry.register,
@@ -240,8 +236,18 @@ def exemptions_in(
             written_us=next(each.time_us for each in entry.events if each.event == BEGAN),
             last_written_us=entry.events[-1].time_us,
         )
-        for entry in found
+        for entry in (*planned, *prevented(connection, terms, start_us, end_us, cut))
     ]
+
+
+def prevented(
+    connection: sqlite3.Connection, terms: Terms, start_us: int, end_us: int, cut: Cut
+) -> list[Entry]:
+    """Force majeure in a span of time, as far as the contract exempts it (九.2)."""
+    if not terms.sla.exclude_force_majeure:
+        return []
+    found = touching(connection, FORCE_MAJEURE, cut, start_us, end_us)
+    return [each for each in found if _is_proven(each) or not terms.sla.force_majeure_needs_proof]
 
 
 def _is_proven(entry: Entry) -> bool:

@@ -23,7 +23,8 @@ from storage.settlement.assessment import (
 )
 from storage.settlement.calendar import moment_us
 from storage.settlement.fonts import FontMissing
-from storage.settlement.incidents import Clocks, Late
+from storage.settlement.incidents import Clocks
+from storage.settlement.penalties import Late, Penalties
 from storage.settlement.printed_report import printed_report
 from storage.settlement.quality import Availability, Coverage, Delays
 from storage.settlement.report import (
@@ -94,15 +95,8 @@ def sample_report(**changes: Any) -> Report:
                 proven="",
             ),
         ),
-        late=(
-            late(601, "统计门户"),
-            late(602, "查询页面", due="2026-06-28", done="", days=2, amount=10_000_100, penalty=200_000),
-        ),
+        penalties=sample_penalties(),
         withdrawals=(),
-        penalty=5_000_000,
-        penalty_cap_share="1.000000",
-        penalty_cap=None,
-        penalty_due=5_000_000,
     )
     return msgspec.structs.replace(report, **changes)
 
@@ -124,6 +118,22 @@ def with_rates(*rates: MonthlyRate) -> Report:
     return sample_report(stretches=(stretch(rates=rates),))
 
 
+def sample_penalties(**changes: Any) -> Penalties:
+    made = Penalties(
+        late=(
+            late(601, "统计门户"),
+            late(602, "查询页面", due="2026-06-28", done="", days=2, amount=10_000_100, penalty=200_000),
+        ),
+        penalty=5_000_000,
+        before=0,
+        due_before=0,
+        cap_share="1.000000",
+        cap=None,
+        due=5_000_000,
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
 def late(entry: int, service: str, **changes: Any) -> Late:
     made = Late(
         entry=entry,
@@ -131,6 +141,8 @@ def late(entry: int, service: str, **changes: Any) -> Late:
         due="2026-06-01",
         done="2026-06-05",
         days=4,
+        days_before=0,
+        days_spared=0,
         per_day="0.010000",
         amount=120_000_000,
         penalty=4_800_000,
@@ -192,9 +204,7 @@ def empty_report() -> Report:
         incidents=(),
         maintenance=(),
         force_majeure=(),
-        late=(),
-        penalty=0,
-        penalty_due=0,
+        penalties=sample_penalties(late=(), penalty=0, due=0),
     )
 
 
@@ -367,9 +377,9 @@ def test_a_report_begins_with_what_it_is_about() -> None:
         # 八
         "601统计门户2026-06-012026-06-0512,000.00×4×1%=480.004480.00",
         "602查询页面2026-06-28未完成1,000.01×2×1%=20.0002220.00",
-        "违约金合计500.00元",
+        "本期违约金合计500.00元",
         "合同文本未载合同金额",
-        "应付违约金500.00元",
+        "本期应付违约金500.00元",
     ],
 )
 def test_every_figure_is_there(pages: list[str], text: str) -> None:
@@ -377,15 +387,38 @@ def test_every_figure_is_there(pages: list[str], text: str) -> None:
 
 
 def test_the_cap_holds() -> None:
-    text = text_of(sample_report(penalty_cap=3_000_000, penalty_due=3_000_000))
-    assert "违约金合计500.00元" in text
+    # 300 yuan at the most, 200 of which were due before.
+    capped = sample_penalties(before=2_000_000, due_before=2_000_000, cap=3_000_000, due=1_000_000)
+    text = text_of(sample_report(penalties=capped))
+    assert "本期违约金合计500.00元" in text
+    assert "此前累计违约金200.00元" in text
     assert "违约金上限300.00元" in text
-    assert "应付违约金300.00元" in text
+    assert "此前应付违约金200.00元" in text
+    assert "本期应付违约金100.00元" in text
+
+
+def test_days_of_earlier_reports_and_of_force_majeure_are_told() -> None:
+    delayed = late(601, "统计门户", days=31, days_before=30, days_spared=2, penalty=1_200_000)
+    text = text_of(
+        sample_report(penalties=sample_penalties(late=(delayed,), penalty=1_200_000, due=1_200_000))
+    )
+    assert "12,000.00×1×1%=120.00" in text
+    assert "31−30（另有不可抗力2天）" in text
+
+
+def test_what_is_given_back_is_below_nothing() -> None:
+    delayed = late(601, "统计门户", days=0, days_before=4, penalty=-4_800_000)
+    given_back = sample_penalties(
+        late=(delayed,), penalty=-4_800_000, before=4_800_000, due_before=4_800_000, due=-4_800_000
+    )
+    text = text_of(sample_report(penalties=given_back))
+    assert "12,000.00×-4×1%=-480.00" in text
+    assert "本期应付违约金-480.00元" in text
 
 
 def test_each_delay_has_the_share_of_its_day() -> None:
     both = late(601, "统计门户", per_day="0.020000", penalty=9_600_000), late(602, "查询页面")
-    text = text_of(sample_report(late=both, penalty=14_400_000, penalty_due=14_400_000))
+    text = text_of(sample_report(penalties=sample_penalties(late=both, penalty=14_400_000, due=14_400_000)))
     assert "12,000.00×4×2%=960.004960.00" in text
     assert "12,000.00×4×1%=480.004480.00" in text
 
@@ -565,9 +598,11 @@ def test_the_same_report_gives_the_same_octets(octets: bytes) -> None:
 @pytest.mark.parametrize(
     "contradictory",
     [
-        sample_report(penalty=1),
-        sample_report(penalty_due=1),
-        sample_report(penalty_cap=1),
+        sample_report(penalties=sample_penalties(penalty=1)),
+        sample_report(penalties=sample_penalties(due=1)),
+        sample_report(penalties=sample_penalties(cap=1)),
+        sample_report(penalties=sample_penalties(due_before=1)),
+        sample_report(penalties=sample_penalties(before=1)),
         sample_assessment(score=68),
         sample_assessment(score=None),
     ],

@@ -14,7 +14,6 @@ from storage.records import Configured, LinkEvent, Noted, Reported, Started, Sto
 from storage.settlement.assessment import Assessment, assess, assessment_period
 from storage.settlement.calendar import parse_period
 from storage.settlement.contract import Amendment, Contract, shipped_contract
-from storage.settlement.incidents import cap
 from storage.settlement.quality import Availability, Delays
 from storage.settlement.report import Report, make_report
 from storage.settlement.statement import Evidence
@@ -173,7 +172,7 @@ def test_what_still_runs_runs_to_the_last_record(tmp_path: Path) -> None:
         report = report_of(story, "6", known_at=at("2026-06-10 10:30:00"))
     (incident,) = report.incidents
     assert msgspec.structs.astuple(incident.clocks) == (30, "running", 30, "running")
-    assert [(late.days, late.penalty) for late in report.late] == [(1, 10_000)]
+    assert [(late.days, late.penalty) for late in report.penalties.late] == [(1, 10_000)]
     assert report.links[1] == Availability("cmcc", 1_000_000, 0, 0)
 
 
@@ -186,16 +185,16 @@ def test_what_lateness_costs(tmp_path: Path) -> None:
         story.at("2026-06-05 18:00:00").noted("delay", "done", first)
         story.at("2026-06-28").entered("delay", service="page", due="2026-06-28", amount="10000100")
         report = report_of(story, "2026-06..2026-06")
-        assert [(late.service, late.days, late.penalty) for late in report.late] == [
+        found = report.penalties
+        assert [(late.service, late.days, late.penalty) for late in found.late] == [
             ("portal", 4, 4_800_000),
             ("page", 2, 200_000),
         ]
-        assert (report.penalty, report.penalty_cap, report.penalty_due) == (5_000_000, None, 5_000_000)
+        assert (found.penalty, found.cap, found.due) == (5_000_000, None, 5_000_000)
         # 十三.4: no more than the amount of the contract, here 300 yuan.
         small = msgspec.structs.replace(shipped_contract(), amount=3_000_000)
-        report = report_of(story, "2026-06..2026-06", small)
-        assert (report.penalty, report.penalty_cap, report.penalty_due) == (5_000_000, 3_000_000, 3_000_000)
-    assert cap(None, shipped_contract().signed.penalty) is None
+        found = report_of(story, "2026-06..2026-06", small).penalties
+        assert (found.penalty, found.cap, found.due) == (5_000_000, 3_000_000, 3_000_000)
 
 
 def test_each_month_fault_and_delay_has_the_terms_of_its_day(tmp_path: Path) -> None:
@@ -244,11 +243,11 @@ def test_each_month_fault_and_delay_has_the_terms_of_its_day(tmp_path: Path) -> 
         ("in time", 480),
         ("late", 240),
     ]
-    assert [(each.per_day, each.penalty) for each in report.late] == [
+    assert [(each.per_day, each.penalty) for each in report.penalties.late] == [
         ("0.010000", 10_000),
         ("0.020000", 20_000),
     ]
-    assert (report.penalty_cap_share, report.penalty_cap) == ("0.500000", 5_000_000)
+    assert (report.penalties.cap_share, report.penalties.cap) == ("0.500000", 5_000_000)
 
 
 def test_rates_by_month_and_carrier(tmp_path: Path) -> None:
