@@ -7,6 +7,9 @@ from typing import Final
 
 from storage.settlement.terms import Rounding
 
+# The smallest sum that is paid, in 0.0001 yuan.
+FEN: Final = 100
+
 # Decimals of a share in print. It is cut, not rounded: 98.99999 % must not read as 99 %.
 SHARE_DECIMALS: Final = 6
 

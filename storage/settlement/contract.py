@@ -161,6 +161,8 @@ PARAMETERS: Final = frozenset(
 # A proof is in time on the thirtieth day after the begin (九.2), and the day of that is over.
 _PROOF_HOURS: Final = 31 * 24
 
+_PRICES: Final = {"billing.price_mt", "billing.price_mo"}
+
 _CATEGORIES: Final = {"office": "内部办公", "convenience": "便民服务", "document": "证件办理"}  # 二.1
 _CATEGORY_KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
@@ -327,6 +329,15 @@ class _Reader:
                 raise self._wrong(
                     f"amendment[{later.effective}].effective",
                     f"allowed is a day after {earlier.effective}, of the amendment before it",
+                )
+        own_price = "price_mo" in self._content("billing")
+        for amendment in contract.amendments:
+            own_price = own_price or "billing.price_mo" in amendment.changed
+            if own_price and amendment.changed & _PRICES == {"billing.price_mt"}:
+                raise self._wrong(
+                    f"amendment[{amendment.effective}].billing.price_mt",
+                    f"replies have a price of their own, {amendment.terms.billing.price_mo}, which does not"
+                    " follow: give price_mo as well",
                 )
 
     def _check_effective(self, settlement: Settlement, effective: date) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from storage.settlement.amounts import cut_decimal, rounded
-from storage.settlement.calendar import Month, day_of
+from storage.settlement.calendar import Month, day_of, moment_us
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf, Count, Counts, Cut, count
 from storage.settlement.registers import (
@@ -23,6 +23,7 @@ from storage.settlement.registers import (
     ENDED,
     FORCE_MAJEURE,
     MAINTENANCE,
+    OPENED,
     PROOF,
     PROOF_DAYS,
     Entry,
@@ -33,6 +34,8 @@ from storage.settlement.terms import Terms
 
 # Causes that lie with the handset or its owner (用户终端问题): off, out of reach, in arrears; no such number.
 TERMINAL_CAUSES: Final = frozenset({"terminal", "invalid"})
+
+_HOUR_US: Final = 3_600_000_000
 
 RateName = Literal["literal", "without_terminal"]
 
@@ -58,8 +61,9 @@ class Reduction(Struct, frozen=True, kw_only=True):
 
 
 class Exemption(Struct, frozen=True, kw_only=True):
-    """An entry of a register that the contract exempts. Times in microseconds, 0: none yet. written_us: when
-    its begin was entered, last_written_us: its last line, however long after what they tell."""
+    """An entry of a register that the contract exempts; of planned work what lies within its announcement.
+    Times in microseconds, 0: none yet. written_us: when its begin was entered, last_written_us: its last
+    line, however long after what they tell."""
 
     register: str
     entry: int
@@ -225,19 +229,38 @@ def exemptions_in(
     connection: sqlite3.Connection, terms: Terms, start_us: int, end_us: int, cut: Cut
 ) -> list[Exemption]:
     """Planned work and force majeure, as far as the contract exempts them, in a span of time."""
-    planned = touching(connection, MAINTENANCE, cut, start_us, end_us) if terms.sla.exclude_planned else []
+    found: list[tuple[Entry, int, int]] = []
+    if terms.sla.exclude_planned:
+        for entry in touching(connection, MAINTENANCE, cut, start_us, end_us):
+            began_us, ended_us = _as_announced(entry, terms)
+            if max(began_us, start_us) < min(ended_us, end_us):
+                found.append((entry, began_us, ended_us))
+    found += [
+        (entry, entry.when(BEGAN), entry.when(ENDED))
+        for entry in prevented(connection, terms, start_us, end_us, cut)
+    ]
     return [
         Exemption(
             register=entry.register,
             entry=entry.number,
-            began_us=entry.when(BEGAN),
-            ended_us=entry.when(ENDED),
+            began_us=began_us,
+            ended_us=ended_us,
             proven_us=entry.when(PROOF),
             written_us=next(each.time_us for each in entry.events if each.event == BEGAN),
             last_written_us=entry.events[-1].time_us,
         )
-        for entry in (*planned, *prevented(connection, terms, start_us, end_us, cut))
+        for entry, began_us, ended_us in found
     ]
+
+
+def _as_announced(entry: Entry, terms: Terms) -> tuple[int, int]:
+    """Of planned work the time within its announcement; nothing where that came too late (四.7)."""
+    if not entry.fact("to"):
+        return 0, 0
+    from_us, to_us = moment_us(entry.fact("from")), moment_us(entry.fact("to"))
+    if from_us - entry.when(OPENED) < terms.maintenance.min_notice_hours * _HOUR_US:
+        return 0, 0
+    return max(entry.when(BEGAN), from_us), min(entry.when(ENDED) or to_us, to_us)
 
 
 def prevented(

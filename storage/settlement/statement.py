@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from protocol.smpp.times import SHANGHAI
 from storage.proofs.checkpoint import Checkpoint
-from storage.settlement.amounts import cut_decimal, rounded
+from storage.settlement.amounts import FEN, cut_decimal, rounded
 from storage.settlement.calendar import Period
 from storage.settlement.contract import Contract
 from storage.settlement.counts import CauseOf, Count, Counts, Cut, count
@@ -131,7 +131,7 @@ class Statement(Struct, frozen=True, kw_only=True):
     amount: int  # by that one
     service: tuple[Service, ...]  # one for each window of months that is judged
     reduction: int
-    due: int  # amount less reduction, rounded as that is
+    due: int  # amount less reduction, at least 0, to the fen
 
     def encode(self) -> bytes:
         """Canonical JSON: keys in the order of their octets, no spaces, UTF-8, and a newline at the end."""
@@ -236,7 +236,7 @@ def make_statement(
 
 def _due(amount: int, terms: Terms) -> int:
     """What can be paid: whole fen, rounded as a reduction is."""
-    return rounded(Fraction(max(amount, 0)), terms.reduction.to, terms.reduction.rounding)
+    return rounded(Fraction(max(amount, 0)), FEN, terms.reduction.rounding)
 
 
 def _total(counts: Counts, terms: Terms, directions: tuple[str, ...]) -> Figures:
@@ -313,6 +313,7 @@ def _terms(contract: Contract, terms: Terms, period: Period) -> Iterable[Term]:
         ("billing", terms.billing),
         ("sla", terms.sla),
         ("reduction", terms.reduction),
+        ("maintenance", terms.maintenance),
         ("recon", terms.recon),
     )
     for name, table in tables:

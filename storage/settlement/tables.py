@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from storage.settlement import wording
-from storage.settlement.amounts import cut_decimal
+from storage.settlement.amounts import FEN, cut_decimal
 from storage.settlement.calendar import moment
 from storage.settlement.errors import SettlementError
 from storage.settlement.registers import FORCE_MAJEURE
@@ -42,9 +42,6 @@ CHARTED_MAX: Final = 12
 """Rows in a chart: a year of months; more names than that do not fit side by side on A4."""
 
 _COUNTED: Final = tuple(field for _, field in COLUMNS)
-
-
-_FEN: Final = 100  # in 0.0001 yuan
 
 
 class DoesNotAddUp(SettlementError):
@@ -102,7 +99,7 @@ def check_sums(statement: Statement) -> None:
     if sum(service.reduction.amount for service in statement.service) != statement.reduction:
         raise DoesNotAddUp("reduction is not the sum of the reductions")
     # It is rounded: how, stands among the terms.
-    if abs(statement.amount - statement.reduction - statement.due) >= _FEN:
+    if abs(max(statement.amount - statement.reduction, 0) - statement.due) >= FEN:
         raise DoesNotAddUp("due is not amount less reduction")
 
 

@@ -123,6 +123,7 @@ TERMS: Final = {
     "sla.rate_window": TermWording("成功率统计窗口", {"settlement": "结算期", "month": "自然月"}),
     "reduction.rounding": TermWording("减免金额舍入方式", ROUNDED),
     "reduction.to": TermWording("减免金额精度", unit=_YUAN),
+    "maintenance.min_notice_hours": TermWording("计划维护提前通知", unit="小时"),
     "recon.carrier_basis": TermWording("运营商归属依据", {"reported": "实际承接的运营商", "prefix": "号段"}),
 }
 

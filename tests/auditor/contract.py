@@ -20,6 +20,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "settlement": {"months": 6, "cutoff_hours": 72},
     "reduction": {"rounding": "half_up", "to": 100},
+    "maintenance": {"min_notice_hours": 72},
     "recon": {"carrier_basis": "reported"},
     "sla": {
         "success_rate_min": "0.99",
@@ -57,6 +58,7 @@ class Terms:
     billing: dict[str, Any]
     settlement: dict[str, Any]
     reduction: dict[str, Any]
+    maintenance: dict[str, Any]
     recon: dict[str, Any]
     sla: dict[str, Any]
     written: dict[str, Any]
@@ -97,7 +99,7 @@ class Terms:
         """Every term with what it stands on."""
         origins = {origin["key"]: origin for origin in self.written.get("origin", [])}
         rows = []
-        for name in ("settlement", "billing", "sla", "reduction", "recon"):
+        for name in ("settlement", "billing", "sla", "reduction", "maintenance", "recon"):
             table = getattr(self, name)
             for field in ORDER[name]:
                 key = f"{name}.{field}"

@@ -23,6 +23,12 @@ def begin_us(day: date) -> int:
     return (day - date(1970, 1, 1)).days * DAY_US - 8 * HOUR_US
 
 
+def time_us(clock: str) -> int:
+    """The time that a clock shows, as `2026-06-10 09:30:00`."""
+    day, hours, minutes, seconds = date.fromisoformat(clock[:10]), *map(int, clock[11:].split(":"))
+    return begin_us(day) + (hours * 3600 + minutes * 60 + seconds) * 1_000_000
+
+
 def first_day(month: str) -> date:
     """The first day of a month."""
     return date.fromisoformat(month + "-01")

@@ -476,11 +476,31 @@ class Service:
             if entry not in ended or ended[entry] > began[entry]
         ]
 
+    def planned(self) -> list[dict[str, Any]]:
+        """Planned work as far as it was announced, and in time."""
+        opened: dict[int, int] = {}
+        announced: dict[int, tuple[int, int]] = {}
+        for record in self.projection.notes:
+            entry, facts = record["entry"] or record.index, dict(record["facts"])
+            if record["event"] == "opened":
+                opened.setdefault(entry, record["at_us"])
+            if record["register"] == "maintenance" and "to" in facts:
+                announced[entry] = months.time_us(facts["from"]), months.time_us(facts["to"])
+        notice_us = self.terms.maintenance["min_notice_hours"] * months.HOUR_US
+        found = []
+        for each in self.entries("maintenance"):
+            begin, end = announced.get(each["entry"], (0, 0))
+            if begin - opened.get(each["entry"], 0) >= notice_us:
+                begin, end = max(begin, each["began_us"]), min(end, each["ended_us"] or end)
+                if begin < end:
+                    found.append({**each, "began_us": begin, "ended_us": end})
+        return found
+
     def exemptions(self) -> list[dict[str, Any]]:
         """Everything that the contract exempts."""
         found: list[dict[str, Any]] = []
         if self.terms.sla["exclude_planned"]:
-            found += self.entries("maintenance")
+            found += self.planned()
         if self.terms.sla["exclude_force_majeure"]:
             for entry in self.entries("force majeure"):
                 begun = months.day_of(entry["began_us"])
@@ -589,9 +609,8 @@ class Service:
             if unit.line[0] in window.months and unit.state == "delivered"
         )
 
-    def rounded(self, sum_of_money: Fraction) -> int:
-        """To the unit of the contract."""
-        to: int = self.terms.reduction["to"]
+    def rounded(self, sum_of_money: Fraction, to: int) -> int:
+        """To a multiple, as the contract rounds."""
         steps = sum_of_money / to
         whole = steps.numerator // steps.denominator
         rest = steps - whole
@@ -642,7 +661,7 @@ class Service:
                 "failed": ruling.failed,
                 "total": ruling.total,
                 "exact": six_decimals(exact / YUAN),
-                "amount": 0 if met else self.rounded(exact),
+                "amount": 0 if met else self.rounded(exact, self.terms.reduction["to"]),
             },
         }
 
@@ -702,5 +721,5 @@ def make(
         "amount": whole["amount"],
         "service": judged,
         "reduction": reduction,
-        "due": service.rounded(Fraction(max(whole["amount"] - reduction, 0))),
+        "due": service.rounded(Fraction(max(whole["amount"] - reduction, 0)), 100),
     }

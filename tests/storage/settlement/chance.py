@@ -37,10 +37,12 @@ from storage.records import (
     Uncertain,
     Withdrawn,
 )
+from storage.settlement.calendar import moment
 from tests.storage.settlement.story import Story, at
 
 SECOND: Final = 1_000_000
-DAY: Final = 86_400 * SECOND
+HOUR: Final = 3_600 * SECOND
+DAY: Final = 24 * HOUR
 ACCOUNTS: Final = ("hukou", "oa", "jiaojing", "nobody")
 CARRIERS: Final = ("cmcc", "cucc", "ctcc", "cbn", "stranger")
 NETWORKS: Final = ("mobile", "unicom", "telecom", "broadnet", "")
@@ -450,6 +452,10 @@ class Chance:
         else:
             further = ("ended", "ended", "began", "proof", "proof", "withdrawn")
             event = random.choice(further if entry else ("began", "opened"))
+            if register == "maintenance" and not entry and random.random() < 0.9:
+                begins = at_us + random.choice((0, HOUR, 72 * HOUR, 80 * HOUR))
+                ends = begins + random.choice((HOUR, 10 * DAY))
+                facts += [("from", moment(begins)), ("to", moment(ends))]
         index = self.write(Noted(self.now_us, register, entry, event, at_us, "zhang", facts))
         if not entry:
             entries.append(index)

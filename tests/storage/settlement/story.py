@@ -237,6 +237,10 @@ class Story:
         now_us = self.now_us
         return self.write(Noted(now_us, register, 0, "opened", now_us, "zhang", list(facts.items())))
 
+    def announced(self, begins: str, ends: str) -> int:
+        """Planned work, announced now."""
+        return self.entered("maintenance", **{"what": "patch", "from": begins, "to": ends})
+
     def complain(self, count: int = 1, attributed: str = "") -> None:
         for _ in range(count):
             self.noted("complaint", attributed=attributed)

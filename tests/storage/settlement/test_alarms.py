@@ -135,8 +135,11 @@ def test_the_month_is_judged_where_that_is_agreed(tmp_path: Path) -> None:
 def test_what_is_exempt_raises_no_alarm(tmp_path: Path) -> None:
     with Story(tmp_path) as story:
         for register in ("force majeure", "maintenance"):
-            begun = story.at("2026-06-10 08:00:00").noted(register)
-            story.noted(register, "began", begun)
+            story.at("2026-06-07 08:00:00")
+            begun = story.announced("2026-06-10 08:00:00", "2026-06-10 10:00:00")
+            if register == "force majeure":
+                begun = story.noted(register)
+            story.at("2026-06-10 08:00:00").noted(register, "began", begun)
             story.at("2026-06-10 09:00:00").deliver(20, b"MK:0012")
             story.at("2026-06-10 10:00:00").noted(register, "ended", begun)
             story.at("2026-06-10 12:00:00").deliver(100)

@@ -104,7 +104,7 @@ CONTRACTS: Final = {
     + '[[amendment]]\neffective = 2026-06-01\ndocument = "补充协议"\nclause = "一"\n'
     + "[amendment.billing]\nprice_mt = 280\nprice_mo = 260\n"
     + '[[amendment]]\neffective = 2026-12-01\ndocument = "补充协议二"\nclause = "一"\n'
-    + "[amendment.billing]\nprice_mt = 100\n",
+    + "[amendment.billing]\nprice_mt = 100\nprice_mo = 260\n",
 }
 
 
@@ -191,14 +191,17 @@ def handsets(story: Story) -> None:
 def flood(story: Story) -> None:
     story.deliver(9)
     story.complain(11)
-    story.at("2026-07-20 10:00:00")
+    planned = story.announced("2026-07-20 11:00:00", "2026-07-20 12:00:00")
+    at_once = story.at("2026-07-20 10:00:00").announced("2026-07-20 10:00:00", "2026-07-20 13:00:00")
     entry = story.noted("force majeure", "began")
     story.deliver(3, b"MK:0012")
     story.reply()
     story.at("2026-07-20 11:00:00").noted("force majeure", "ended", entry)
     story.deliver(2, b"MK:0012")
-    story.noted("maintenance", "began")
+    story.noted("maintenance", "began", planned)
+    story.noted("maintenance", "began", at_once)
     story.deliver(2, b"MK:0012")
+    story.at("2026-07-20 12:00:00").deliver(2, b"MK:0012")
 
 
 def again_and_replaced(story: Story) -> None:

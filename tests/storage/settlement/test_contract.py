@@ -541,6 +541,20 @@ WRONG = [
         SHORTEST + STRICTER + CHEAPER,
         "amendment[2024-06-01].effective: allowed is a day after 2025-12-01, of the amendment before it",
     ),
+    # Replies have a price of their own, in the file or by an earlier amendment.
+    (
+        SHORTEST + BILLING.replace("400", "400\nprice_mo = 100") + ORIGIN.replace("_mt", "_mo") + CHEAPER,
+        "amendment[2024-06-01].billing.price_mt: replies have a price of their own, 100, which does not"
+        " follow: give price_mo as well",
+    ),
+    (
+        SHORTEST
+        + CHEAPER.replace("price_mt = 280", "price_mt = 280\nprice_mo = 100")
+        + STRICTER
+        + CHEAPER.replace("2024-06-01", "2026-06-01"),
+        "amendment[2026-06-01].billing.price_mt: replies have a price of their own, 100, which does not"
+        " follow: give price_mo as well",
+    ),
     (
         SHORTEST + CHEAPER.replace("280", '"280"'),
         f"amendment[2024-06-01].billing.price_mt: allowed is {PRICE}, not '280'",

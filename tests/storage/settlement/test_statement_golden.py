@@ -15,6 +15,7 @@ import pytest
 from storage.records import Accepted
 from storage.settlement.contract import Contract, shipped_contract
 from storage.settlement.statement import Figures, Statement
+from storage.settlement.tables import check_sums
 from storage.settlement.terms import Terms
 from tests.storage.settlement.story import Story, at
 
@@ -549,6 +550,75 @@ def test_force_majeure_may_need_its_proof_in_time(told: Tell) -> None:
     (service,) = told(story, agreed(sla={"force_majeure_needs_proof": True})).service
     assert (service.rates[0].successful, service.rates[0].total, service.left_out) == (97, 99, 1)
     assert [each.ended_us for each in service.exempt] == [at("2026-07-01 11:00:00")]
+
+
+@pytest.mark.parametrize(
+    ("announced", "left_out"),
+    [
+        ("2026-06-27 01:00:00", 3),  # 72 hours ahead: what was accepted from 01:00 to 03:00
+        ("2026-06-27 01:00:01", 0),  # a second less is no notice
+    ],
+)
+def test_planned_work_is_exempt_as_it_was_announced(announced: str, left_out: int, told: Tell) -> None:
+    # Announced from 01:00 to 03:00, and in fact from 00:30 to 05:00. One failure each hour and half hour.
+    def story(story: Story) -> None:
+        story.at("2026-06-02").deliver(100)
+        work = story.at(announced).announced("2026-06-30 01:00:00", "2026-06-30 03:00:00")
+        story.at("2026-06-30 00:30:00").noted("maintenance", "began", work)
+        for clock in ("00:30:00", "01:00:00", "02:00:00", "02:59:59", "03:00:00", "04:00:00"):
+            story.at(f"2026-06-30 {clock}").deliver(1, b"MK:0012")
+        story.at("2026-06-30 05:00:00").noted("maintenance", "ended", work)
+
+    (service,) = told(story).service
+    assert (service.rates[0].total, service.left_out, service.exempt) == (106, 0, ())
+    (service,) = told(story, agreed(sla={"exclude_planned": True})).service
+    assert (service.rates[0].total, service.left_out) == (106 - left_out, left_out)
+    spans = [(at("2026-06-30 01:00:00"), at("2026-06-30 03:00:00"))] if left_out else []
+    assert [(each.began_us, each.ended_us) for each in service.exempt] == spans
+
+
+def test_planned_work_without_an_end_is_exempt_to_its_announced_one(told: Tell) -> None:
+    def story(story: Story) -> None:
+        work = story.at("2026-06-02").announced("2026-06-10 01:00:00", "2026-06-10 03:00:00")
+        story.at("2026-06-10 02:00:00").noted("maintenance", "began", work)
+        story.deliver(1, b"MK:0012")
+        story.at("2026-06-11").deliver(1, b"MK:0012")
+
+    (service,) = told(story, agreed(sla={"exclude_planned": True})).service
+    assert (service.rates[0].total, service.left_out) == (1, 1)
+    (exempt,) = service.exempt
+    assert (exempt.began_us, exempt.ended_us) == (at("2026-06-10 02:00:00"), at("2026-06-10 03:00:00"))
+
+
+@pytest.mark.parametrize(
+    ("to", "reduction", "due"),
+    # 49 of 50, 12 complaints: 14,700 * 1/50 = 294. To the yuan that is nothing, to 0.0001 yuan 294 of 15,000:
+    # 14,706, of which 1.47 yuan can be paid.
+    [(10_000, 0, 15_000), (100, 300, 14_700), (1, 294, 14_700)],
+)
+def test_what_is_due_is_whole_fen_however_a_reduction_is_rounded(
+    to: int, reduction: int, due: int, told: Tell
+) -> None:
+    def story(story: Story) -> None:
+        story.deliver(49)
+        story.deliver(1, b"MK:0012")
+        story.complain(12)
+
+    statement = told(story, agreed(reduction={"to": to}))
+    assert (statement.amount, statement.reduction, statement.due) == (15_000, reduction, due)
+    check_sums(statement)  # it can be printed
+
+
+def test_a_reduction_that_is_rounded_up_never_asks_for_money_back(told: Tell) -> None:
+    # 17 of 1,000, counted on delivered: 5,100 * 983/1000 = 5,013.3, to the yuan 10,000, above the amount.
+    def story(story: Story) -> None:
+        story.deliver(17)
+        story.deliver(983, b"MK:0012")
+        story.complain(12)
+
+    statement = told(story, agreed(reduction={"to": 10_000}, billing={"count_on": "delivered"}))
+    assert (statement.amount, statement.reduction, statement.due) == (5_100, 10_000, 0)
+    check_sums(statement)
 
 
 def test_what_a_carrier_reported_on_was_sent_though_its_answer_never_came(told: Tell) -> None:
