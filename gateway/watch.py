@@ -25,18 +25,26 @@ from gateway.config import read
 from gateway.control_client import request
 from gateway.settlement_inputs import inputs_of
 from storage.ledger.ledger import LEDGER_NAME, progress_of, read_ledger
+from storage.proofs.note import VerifierKey
 from storage.reader import LogReader
-from storage.settlement.alarms import Alarm, alarms, faults_running, links_down, open_faults
+from storage.settlement.alarms import (
+    Alarm,
+    alarms,
+    faults_running,
+    links_down,
+    open_faults,
+    planned_until,
+    silent_witnesses,
+)
 from storage.settlement.counts import Cut
 from storage.settlement.quality import links_now
-from storage.settlement.registers import BEGAN, ENDED, INCIDENT, MAINTENANCE, RESTORED, entries
+from storage.settlement.registers import INCIDENT, RESTORED, entries
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection
 
     from gateway.config import Tables
-    from gateway.settlement_inputs import Inputs
 
 logger = structlog.get_logger()
 
@@ -100,20 +108,21 @@ class Watch:
     def _ledger(self) -> closing[sqlite3.Connection]:
         return closing(read_ledger(self._tables.gateway.state_dir / LEDGER_NAME))
 
-    def _inputs(self) -> Inputs:
-        """Read anew each time, where the configuration names them by now: a renewal, or a row of a province's
-        codes, needs no restart."""
-        return inputs_of(read(self._tables.path))
-
     # -- thresholds -----------------------------------------------------------------------------------------
 
     def _look_at_thresholds(self, now_us: int, now_s: float) -> None:
         if now_s - self._counted_s < COUNT_S:
             return
-        inputs = self._inputs()
+        # Read anew each time: what a reload brings, or a renewal in the contract's file, needs no restart.
+        tables = read(self._tables.path)
+        inputs = inputs_of(tables)
+        witness_keys = [VerifierKey.parse(key) for key in tables.evidence.witnesses]
         with self._ledger() as ledger:
             self._counted_s = now_s  # before it counts: what fails after half a minute waits its hour, too
-            found = tuple(alarms(ledger, inputs.contract, inputs.cause_of, now_us))
+            found = (
+                *alarms(ledger, inputs.contract, inputs.cause_of, now_us),
+                *silent_witnesses(self._tables.gateway.proofs_dir, witness_keys, now_us),
+            )
         _say_new(self._found.thresholds, found)
         self._leave(replace(self._found, made_us=now_us, thresholds=found))
 
@@ -128,8 +137,10 @@ class Watch:
             if self._known_us(ledger, now_us) is None:
                 return
             faults = open_faults(ledger, now_us)
-        contract = self._inputs().contract if faults else None  # which takes its time to read
-        found = tuple(faults_running(faults, contract, now_us)) if contract else ()
+        found: tuple[Alarm, ...] = ()
+        if faults:  # the contract takes its time to read
+            contract = inputs_of(read(self._tables.path)).contract
+            found = tuple(faults_running(faults, contract, now_us))
         _say_new(self._found.faults, found)
         self._leave(replace(self._found, faults_us=now_us, faults=found))
 
@@ -158,7 +169,7 @@ class Watch:
                 if each.fact("by") == "alarm" and not each.when(RESTORED)
             }
             links = links_now(ledger)
-            down = {} if _is_planned(ledger, now_us) else links_down(links, known_us)
+            down = links_down(links, known_us, planned_until(ledger, now_us))
         # An entry is called by the index of its record.
         self._opened = {carrier: entry for carrier, entry in self._opened.items() if entry > applied}
         self._restored &= {*running.values(), *self._opened.values()}
@@ -201,11 +212,6 @@ class Watch:
 
 def _what(carrier: str) -> str:
     return f"{carrier}: no link is bound"
-
-
-def _is_planned(ledger: sqlite3.Connection, now_us: int) -> bool:
-    cut = Cut.until(now_us)
-    return any(each.when(BEGAN) and not each.when(ENDED) for each in entries(ledger, MAINTENANCE, cut))
 
 
 def _say_new(before: Collection[Alarm], now: Collection[Alarm]) -> None:

@@ -32,12 +32,26 @@ def keep(
     make_directory(proofs / COSIGNED_NAME)
     kept = {}
     for key in witnesses:
-        name = sha256(str(key).encode()).hexdigest()[:32]
-        path = proofs / COSIGNED_NAME / f"{name}{COSIGNED_SUFFIX}"
+        path = _path(proofs, key)
         kept[key.name] = max(size, _size(path))
         if kept[key.name] == size:
             write_file_durably(path, octets, 0o640)
     return kept
+
+
+def last_signed_s(proofs: Path, witness_key: VerifierKey) -> int:
+    """When the witness signed what is kept of it, in seconds since the epoch; 0 if that is nothing."""
+    try:
+        return (
+            Note.parse(_path(proofs, witness_key).read_bytes()).signed_by((witness_key,)).get(witness_key, 0)
+        )
+    except (FileNotFoundError, NoteError):
+        return 0
+
+
+def _path(proofs: Path, witness_key: VerifierKey) -> Path:
+    name = sha256(str(witness_key).encode()).hexdigest()[:32]
+    return proofs / COSIGNED_NAME / f"{name}{COSIGNED_SUFFIX}"
 
 
 def _size(path: Path) -> int:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from fractions import Fraction
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
+from storage.proofs.cosigned import last_signed_s
+from storage.proofs.note import VerifierKey
 from storage.settlement.amounts import cut_decimal
 from storage.settlement.calendar import Month, WrongPeriod, day_of, day_us, moment, settlement_period_of
 from storage.settlement.contract import Contract
@@ -19,12 +23,19 @@ from storage.settlement.counts import CauseOf, Cut, count
 from storage.settlement.errors import SettlementError
 from storage.settlement.incidents import clocks
 from storage.settlement.registers import (
+    BEGAN,
     CLOSED,
+    ENDED,
+    FORCE_MAJEURE,
     INCIDENT,
+    MAINTENANCE,
     OPENED,
+    PROOF,
+    PROOF_DAYS,
     RESPONDED,
     RESTORED,
     Entry,
+    announced_end,
     complaints,
     entries,
 )
@@ -42,13 +53,19 @@ SAMPLE_MIN: Final = 1_000
 SILENT_SHARE: Final = Fraction(2, 100)
 _SILENT_GROWTH: Final = 2
 
+# Witnesses sign daily; two hours for whoever carries the files to and fro.
+_WITNESS_SILENT_S: Final = 26 * 3_600
+
+# So many days before the proof of force majeure is due somebody is told.
+_PROOF_WARNED_DAYS: Final = 7
+
 # A carrier may restart, and its links are bound again within seconds: only then is it a fault.
 LINKS_DOWN_US: Final = 60_000_000
 
 
 class Alarm(Struct, frozen=True):
-    """name: "success", "complaints", "receipts", "term", "incident", "ledger" or "watch", and of what, behind
-    a colon; detail: one sentence."""
+    """name: "success", "complaints", "receipts", "term", "incident", "maintenance", "force-majeure",
+    "witness", "ledger" or "watch", and of what, behind a colon; detail: one sentence."""
 
     name: str
     detail: str
@@ -57,7 +74,12 @@ class Alarm(Struct, frozen=True):
 def alarms(connection: sqlite3.Connection, contract: Contract, cause_of: CauseOf, now_us: int) -> list[Alarm]:
     """Those of this moment. It counts a period: half a minute for ten million messages. What cannot be
     counted is an alarm too, and hides none of the others."""
-    found = [*_term(contract, now_us), *_complaints(connection, contract, now_us)]
+    found = [
+        *_term(contract, now_us),
+        *_complaints(connection, contract, now_us),
+        *_planned(connection, now_us),
+        *_prevented(connection, now_us),
+    ]
     try:
         if contract.start <= day_of(now_us):
             found += _success(connection, contract, cause_of, now_us)
@@ -95,14 +117,38 @@ def faults_running(faults: Iterable[Entry], contract: Contract, now_us: int) -> 
     return found
 
 
-def links_down(links: Mapping[str, tuple[bool, int]], now_us: int) -> dict[str, int]:
+def links_down(
+    links: Mapping[str, tuple[bool, int]], now_us: int, planned_until_us: int = 0
+) -> dict[str, int]:
     """Of what `quality.links_now` found the carrier accounts of which no link is bound for LINKS_DOWN_US, and
-    since when."""
-    return {
-        carrier: since_us
-        for carrier, (bound, since_us) in links.items()
-        if not bound and now_us - since_us >= LINKS_DOWN_US
+    since when; what was planned until then is not counted."""
+    down = {
+        carrier: max(since_us, planned_until_us) for carrier, (bound, since_us) in links.items() if not bound
     }
+    return {carrier: since_us for carrier, since_us in down.items() if now_us - since_us >= LINKS_DOWN_US}
+
+
+def planned_until(connection: sqlite3.Connection, now_us: int) -> int:
+    """When the last planned work that has begun was over, or will be: at its end, or as it was announced if
+    that is earlier. 0: there was none."""
+    ends = (
+        min(entry.when(ENDED) or announced_us, announced_us)
+        for entry in entries(connection, MAINTENANCE, Cut.until(now_us))
+        if entry.when(BEGAN) and (announced_us := announced_end(entry))
+    )
+    return max(ends, default=0)
+
+
+def silent_witnesses(proofs: Path, witness_keys: Iterable[VerifierKey], now_us: int) -> Iterator[Alarm]:
+    """Those of which no cosignature of the last day is kept: the other party could be shown another log."""
+    for key in witness_keys:
+        signed_s = last_signed_s(proofs, key)
+        if now_us // 1_000_000 - signed_s > _WITNESS_SILENT_S:
+            since = f"since {moment(signed_s * 1_000_000)}" if signed_s else "yet"
+            yield Alarm(
+                f"witness:{key.name}",
+                f"{key.name} has not cosigned {since}: let it, and keep what it gives back",
+            )
 
 
 def _term(contract: Contract, now_us: int) -> Iterator[Alarm]:
@@ -129,6 +175,37 @@ def _complaints(connection: sqlite3.Connection, contract: Contract, now_us: int)
         yield Alarm(
             "complaints", f"{most.count} complaints since {most.first_day}: {sla.complaints_max} are allowed"
         )
+
+
+def _planned(connection: sqlite3.Connection, now_us: int) -> Iterator[Alarm]:
+    """Work that should be over."""
+    for entry in entries(connection, MAINTENANCE, Cut.until(now_us)):
+        until_us = announced_end(entry)
+        if entry.when(BEGAN) and not entry.when(ENDED) and until_us < now_us:
+            yield Alarm(
+                f"maintenance:{entry.number}",
+                f"planned work {entry.number}, {entry.fact('what')}, was announced to end at"
+                f" {moment(until_us)}: enter its end",
+            )
+
+
+def _prevented(connection: sqlite3.Connection, now_us: int) -> Iterator[Alarm]:
+    """Force majeure that nobody has ended, or of which the proof will be late (九.2)."""
+    for entry in entries(connection, FORCE_MAJEURE, Cut.until(now_us)):
+        began_us = entry.when(BEGAN)
+        days = (day_of(now_us) - day_of(began_us)).days
+        wanted = []
+        if not entry.when(PROOF) and days >= PROOF_DAYS - _PROOF_WARNED_DAYS:
+            due = day_of(began_us) + timedelta(days=PROOF_DAYS)
+            wanted.append(f"its proof {'is' if days <= PROOF_DAYS else 'was'} due by {due}")
+        if not entry.when(ENDED) and days > PROOF_DAYS:
+            wanted.append("if it is over, enter its end: until then nothing counts for the success rate")
+        if began_us and wanted:
+            yield Alarm(
+                f"force-majeure:{entry.number}",
+                f"force majeure {entry.number}, {entry.fact('what')}, since {moment(began_us)}:"
+                f" {'; '.join(wanted)}",
+            )
 
 
 def _success(

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from storage.settlement.calendar import day_of, day_us, months_before
+from storage.settlement.calendar import day_of, day_us, moment_us, months_before
 from storage.settlement.counts import Cut
 
 COMPLAINT: Final = "complaint"
@@ -119,6 +119,11 @@ def touching(
         for entry in entries(connection, register, cut)
         if 0 < entry.when(BEGAN) < end_us and (entry.when(ENDED) or end_us) > max(start_us, entry.when(BEGAN))
     ]
+
+
+def announced_end(entry: Entry) -> int:
+    """When planned work is to be over; 0 where no announcement says so."""
+    return moment_us(entry.fact("to")) if entry.fact("to") else 0
 
 
 class Complaints(Struct, frozen=True):

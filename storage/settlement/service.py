@@ -27,6 +27,7 @@ from storage.settlement.registers import (
     PROOF,
     PROOF_DAYS,
     Entry,
+    announced_end,
     complaints,
     touching,
 )
@@ -255,9 +256,10 @@ def exemptions_in(
 
 def _as_announced(entry: Entry, terms: Terms) -> tuple[int, int]:
     """Of planned work the time within its announcement; nothing where that came too late (四.7)."""
-    if not entry.fact("to"):
+    to_us = announced_end(entry)
+    if not to_us:
         return 0, 0
-    from_us, to_us = moment_us(entry.fact("from")), moment_us(entry.fact("to"))
+    from_us = moment_us(entry.fact("from"))
     if from_us - entry.when(OPENED) < terms.maintenance.min_notice_hours * _HOUR_US:
         return 0, 0
     return max(entry.when(BEGAN), from_us), min(entry.when(ENDED) or to_us, to_us)

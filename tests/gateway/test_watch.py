@@ -15,10 +15,13 @@ from gateway.alarm_file import ALARMS_NAME, OLD_US, Found, read_alarms, read_fou
 from gateway.config import read
 from gateway.control_client import ControlError
 from gateway.watch import COUNT_S, LAG_US, Watch
+from storage.proofs.cosigned import keep
+from storage.proofs.note import WITNESS, Note, Signer
 from storage.records import LinkEvent, Noted, Started, Stopped
 from storage.settlement.alarms import Alarm
+from storage.settlement.calendar import moment
 from storage.settlement.contract import shipped_text
-from tests.storage.settlement.story import NAME, NETWORKS, Story, at
+from tests.storage.settlement.story import NAME, NETWORKS, SIGNER, Story, at
 
 FILE = f"""
 [gateway]
@@ -148,12 +151,52 @@ def test_carriers_that_never_bound_since_the_start(world: World) -> None:
 
 def test_what_is_planned_or_stopped_is_no_fault(world: World) -> None:
     world.link("down", "cmcc")
-    work = world.story.noted("maintenance")
+    work = world.story.announced("2026-06-10 08:00:00", "2026-06-10 13:00:00")
     world.story.noted("maintenance", "began", work)
     assert world.look("2026-06-10 12:00:00") == []
     world.story.noted("maintenance", "ended", work)
     world.story.write(Stopped(world.story.now_us, "upgrade"))
     assert world.look("2026-06-10 12:10:00") == []
+
+
+@pytest.mark.parametrize(
+    ("ended", "since"),
+    # Announced to 13:00.
+    [("2026-06-10 12:30:00", "2026-06-10 12:30:00"), ("", "2026-06-10 13:00:00")],
+)
+def test_what_is_still_down_after_planned_work_is_a_fault_from_its_end_on(
+    ended: str, since: str, world: World
+) -> None:
+    work = world.story.announced("2026-06-10 11:00:00", "2026-06-10 13:00:00")
+    world.story.at("2026-06-10 11:00:00").noted("maintenance", "began", work)
+    world.story.at("2026-06-10 11:05:00")
+    world.link("down", "cmcc")
+    if ended:
+        world.story.at(ended).noted("maintenance", "ended", work)
+    since_us = at(since)
+    assert world.look(moment(since_us + 59_000_000)) == []
+    ((_, opened),) = world.look(moment(since_us + 60_000_000))
+    assert opened["at_us"] == since_us
+
+
+def test_a_witness_that_is_silent_for_a_day_is_an_alarm(world: World) -> None:
+    witness = Signer("auditor", WITNESS, bytes(32))
+    configuration = world.story.directory / "gateway.toml"
+    configuration.write_text(
+        FILE.replace("[settlement]", f'witnesses = ["{witness.verifier}"]\n[settlement]')
+    )
+    world.story.at("2026-06-10 09:00:00").sign()
+    world.look("2026-06-10 09:00:00")
+    (alarm,) = read_alarms(world.story.directory, at("2026-06-10 09:00:00"))
+    assert (alarm.name, alarm.detail.split(":")[0]) == ("witness:auditor", "auditor has not cosigned yet")
+    note = Note.parse((world.story.proofs / "checkpoint").read_bytes())
+    signed_s = at("2026-06-10 09:00:00") // 1_000_000
+    cosigned = note.signed_also(witness.sign(note.text, signed_s)).encode()
+    assert keep(world.story.proofs, cosigned, SIGNER.verifier, [witness.verifier]) == {"auditor": 6}
+    for when, names in (("2026-06-11 11:00:00", []), ("2026-06-11 12:00:01", ["witness:auditor"])):
+        world.now_s += COUNT_S
+        world.look(when)
+        assert left(world, when) == names
 
 
 def test_a_gateway_that_does_not_answer_is_asked_again(world: World) -> None:

@@ -150,6 +150,42 @@ def test_what_is_exempt_raises_no_alarm(tmp_path: Path) -> None:
             )
 
 
+def test_work_that_should_be_over(tmp_path: Path) -> None:
+    with Story(tmp_path) as story:
+        work = story.at("2026-06-05").announced("2026-06-10 01:00:00", "2026-06-10 03:00:00")
+        assert names(story, "2026-06-11") == []  # it never began
+        story.at("2026-06-10 01:00:00").noted("maintenance", "began", work)
+        assert names(story, "2026-06-10 03:00:00") == []
+        (alarm,) = found(story, "2026-06-10 03:00:01")
+        assert (alarm.name, alarm.detail) == (
+            f"maintenance:{work}",
+            f"planned work {work}, patch, was announced to end at 2026-06-10 03:00:00: enter its end",
+        )
+        story.at("2026-06-10 04:00:00").noted("maintenance", "ended", work)
+        assert names(story, "2026-06-11") == []
+
+
+def test_force_majeure_that_nobody_proves_or_ends(tmp_path: Path) -> None:
+    # Its proof is due on 10 July, the thirtieth day.
+    with Story(tmp_path) as story:
+        flood = story.at("2026-06-10 10:00:00").entered("force majeure", what="flood")
+        story.noted("force majeure", "began", flood)
+        assert names(story, "2026-07-02") == []
+        head = f"force majeure {flood}, flood, since 2026-06-10 10:00:00: "
+        over = "if it is over, enter its end: until then nothing counts for the success rate"
+        for day, said in (
+            ("2026-07-03", "its proof is due by 2026-07-10"),
+            ("2026-07-11", f"its proof was due by 2026-07-10; {over}"),
+        ):
+            (alarm,) = found(story, day)
+            assert (alarm.name, alarm.detail) == (f"force-majeure:{flood}", head + said)
+        story.at("2026-07-10").noted("force majeure", "proof", flood)
+        (alarm,) = found(story, "2026-07-11")
+        assert alarm.detail == head + over
+        story.at("2026-07-11").noted("force majeure", "ended", flood)
+        assert names(story, "2026-08-11") == []
+
+
 def test_a_fault_that_has_used_half_of_its_time(tmp_path: Path) -> None:
     def running(now: str) -> list[Alarm]:
         with closing(story.ledger()) as connection:
