@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvloop
@@ -55,6 +55,7 @@ from gateway.routes import Routes
 from gateway.turns import TICK_S, Turns, every
 from gateway.upkeep import Upkeep
 from gateway.upstream import Listener
+from protocol.smpp.codes import MessageState
 from storage import records
 from storage.errors import CorruptEvidence
 from storage.keys import Keyring, read_master_key
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from gateway.logs import LogWriter
 
 logger = structlog.get_logger()
+
+_UNKNOWN: Final = int(MessageState.UNKNOWN)
 
 # The collector looks for cycles; the hot path makes none (its structs are outside of the collector), so it
 # may look rarely.  With the defaults its full passes cost 57 to 81 ms at p99 under load.
@@ -86,13 +89,22 @@ FAREWELL_S = 3.0
 class Daemon:
     """One gateway, from start to stop."""
 
-    def __init__(self, config: Config, log_writer: LogWriter, beside: AbstractContextManager[object]) -> None:
-        """`beside`: what runs from the moment the evidence is read until everything is recorded."""
+    def __init__(
+        self,
+        config: Config,
+        log_writer: LogWriter,
+        beside: AbstractContextManager[object],
+        *,
+        give_up_lost: bool,
+    ) -> None:
+        """`beside`: what runs from the moment the evidence is read until everything is recorded.
+        `give_up_lost`: see Restoration."""
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._config = config
         self._log_writer = log_writer
         self._beside = beside
+        self._give_up_lost = give_up_lost
         self._stop = asyncio.Event()
         loop.set_exception_handler(self._callback_failed)
 
@@ -316,6 +328,7 @@ class Daemon:
             self.replies,
             self.admission.long_texts,
             self.turns,
+            give_up_lost=self._give_up_lost,
         )
         recall_writers(self._config.gateway.evidence_dir, self.replies)
         cut_off = restoration.restore()
@@ -328,6 +341,11 @@ class Daemon:
         )
         self.log.append(records.encode(started))
         self.pipeline.journal.configured(self._config.accounts, self._config.carriers)
+        for number in restoration.lost:
+            ended = records.Outcome(number, self.turns.now_us, _UNKNOWN, b"", "gateway", "content lost", "")
+            self.log.append(records.encode(ended))
+        if restoration.lost:
+            logger.error("messages were given up: their data keys are gone", count=len(restoration.lost))
         self.pipeline.cut_off(cut_off)
         self.pipeline.resend_as_configured()
         for name, carrier in self._known_carriers.items():
@@ -469,7 +487,7 @@ def _tune_interpreter() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def run(config: Config, beside: AbstractContextManager[object]) -> None:
+def run(config: Config, beside: AbstractContextManager[object], *, give_up_lost: bool = False) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT, and ``beside`` while it serves.
 
     Raises EvidenceError, ControlSocketError, HttpListenError or OSError if it cannot start; each says why.
@@ -484,7 +502,7 @@ def run(config: Config, beside: AbstractContextManager[object]) -> None:
     log_writer = logs.start(sys.stderr.fileno(), "info", console=sys.stderr.isatty())
 
     async def main() -> None:
-        await Daemon(config, log_writer, beside).run()
+        await Daemon(config, log_writer, beside, give_up_lost=give_up_lost).run()
 
     try:
         uvloop.run(main())

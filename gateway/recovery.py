@@ -45,7 +45,7 @@ from protocol.smpp.errors import PduError
 from protocol.smpp.pdu import DataSm, DeliverSm, SubmitSm
 from protocol.smpp.receipt import Receipt, is_final
 from storage import records
-from storage.errors import ContentErased
+from storage.errors import ContentErased, KeyFileError
 from storage.reader import LogReader
 from storage.seal import Sealer
 
@@ -356,7 +356,14 @@ class Restoration:
         replies: Replies,
         long_texts: LongTexts,
         turns: Turns,
+        *,
+        give_up_lost: bool = False,
     ) -> None:
+        """give_up_lost: what is open, and sealed under a data key that is gone, does not keep it from
+        starting."""
+        self.lost: list[int] = []  # open parts of that kind, which the caller ends
+        self._lost_others = 0
+        self._give_up_lost = give_up_lost
         self._fold = fold
         self._long_texts = long_texts
         self._replies = replies
@@ -369,7 +376,8 @@ class Restoration:
     def restore(self) -> list[Part]:
         """Returns the parts whose attempt was cut off by the end of the last process, oldest first.
 
-        The caller makes them uncertain, in a record and in fact.
+        The caller makes them uncertain, in a record and in fact. Raises KeyFileError where what is open needs
+        data keys that are gone: no erasure takes those (gateway/retention.py), so somebody else did.
         """
         fold, open_parts = self._fold, self._open
         cut_off = []
@@ -382,6 +390,12 @@ class Restoration:
             self._restore_waiting(index, record)
         for index, reply in sorted(fold.replies.items()):
             self._restore_reply(index, reply)
+        if (self.lost or self._lost_others) and not self._give_up_lost:
+            raise KeyFileError(
+                f"{self._sealer.keys_directory}: data keys are gone that {len(self.lost):,} open messages and"
+                f" {self._lost_others:,} replies and receipts need: put the directory back from its copy (if"
+                " there is none, `--give-up-lost` ends these messages as unknown)"
+            )
         for index, (account, number) in sorted(fold.unreported.items()):
             self._account_of(account).outbox.put_behind(index, number)
         logger.info(
@@ -400,7 +414,8 @@ class Restoration:
             body = self._sealer.unseal(fate.content_index, fate.content)
         except ContentErased:
             # Its day's key is gone: nobody can send it or compare its number any more.
-            logger.warning("content erased; the part is left out", number=number)
+            if fate.state != FINAL:
+                self.lost.append(number)
             return None
         pdu = submit_of_body(body)
         source_field, destination_field = address_fields(pdu, body)
@@ -477,7 +492,10 @@ class Restoration:
     def _restore_reply(self, index: int, record: records.Reply) -> None:
         try:
             pdu = decode(self._sealer.unseal(index, record.content))
-        except (ContentErased, PduError):
+        except ContentErased:
+            self._lost_others += 1
+            return
+        except PduError:
             return
         assert isinstance(pdu, DeliverSm | DataSm)
         self._replies.restore(self._carrier_of(record.carrier), index, record, pdu)
@@ -486,7 +504,10 @@ class Restoration:
         try:
             frame = self._sealer.unseal(index, record.content)
             pdu = decode(frame)
-        except (ContentErased, PduError):
+        except ContentErased:
+            self._lost_others += 1
+            return
+        except PduError:
             return
         assert isinstance(pdu, DeliverSm | DataSm)
         receipt = receipt_in(pdu)

@@ -21,14 +21,12 @@ from gateway.recorded_actions import ONE_LINE
 from gateway.register_forms import TEXT_CHARACTERS_MAX, day
 from gateway.turns import Turns
 from storage import records
+from storage.history import ERASE
 from storage.log import EvidenceLog
 from storage.retention import FLOOR_MONTHS, allowed_from
 from storage.settlement.calendar import day_of
 
 logger = structlog.get_logger()
-
-# As in the evidence: OperatorAction.action.
-ERASE: Final = "erase"
 
 # Of one request, which has at most 64 KiB: a day takes 60 octets of it at the most.
 ERASED_DAYS_MAX: Final = 500

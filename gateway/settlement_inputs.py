@@ -57,8 +57,12 @@ def inputs_of(tables: Tables) -> Inputs:
         contract = shipped_contract()
     else:
         octets, contract = file.read_bytes(), read_contract(file)
-    shipped = resources.files("gateway.data").joinpath("status_codes.csv").read_bytes()
-    return _inputs(contract, octets, shipped, tables.outcomes.file)
+    return _inputs(contract, octets, shipped_codes(), tables.outcomes.file)
+
+
+def shipped_codes() -> bytes:
+    """The table of status codes of this program."""
+    return resources.files("gateway.data").joinpath(CODES_NAME).read_bytes()
 
 
 def inputs_of_version(

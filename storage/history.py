@@ -27,6 +27,7 @@ from storage.records import (
     KeyOpened,
     Matched,
     Noted,
+    OperatorAction,
     Outcome,
     Postponed,
     Receipt,
@@ -41,6 +42,9 @@ from storage.records import (
     Withdrawn,
 )
 from storage.segment import FIRST_INDEX, NO_HASH
+
+# What an OperatorAction calls the erasure of a day's content; the day stands first in its reason.
+ERASE: Final = "erase"
 
 _FAULTS_LISTED_MAX: Final = 1000  # enough to see what kind of fault it is; all of them are counted
 
@@ -135,6 +139,7 @@ class History:
     def __init__(self, report: VerifyReport) -> None:
         self.report = report
         self.opened: dict[bytes, tuple[int, KeyOpened]] = {}  # by key reference
+        self.erasures: set[str] = set()  # days of which content was erased, by record
         self._references = {b""}  # with which content may begin; b"": there is none
         self._first = FIRST_INDEX
         self._text = (0, 0, 0)  # the last that was cut: its first part, how many, when
@@ -153,6 +158,7 @@ class History:
                 KeyOpened,
                 Matched,
                 Noted,
+                OperatorAction,
                 Outcome,
                 Postponed,
                 Receipt,
@@ -350,6 +356,10 @@ class History:
             record.entry < index and self._state(record.entry) & _OPENS_ENTRY
         ):
             self.fault(index, f"a register names entry {record.entry}, which no record before it opened")
+
+    def _on_operatoraction(self, _: int, record: OperatorAction) -> None:
+        if record.action == ERASE:
+            self.erasures.add(record.reason.partition(":")[0])
 
     def _on_assembled(self, index: int, record: Assembled) -> None:
         self._set(index, _REPORTABLE)

@@ -42,6 +42,7 @@ class Sealer:
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
+        self.keys_directory = keyring.directory
         self.number_hash = keyring.number_hash
         self._reference = b""
 

@@ -173,7 +173,10 @@ def _verify_keys(history: History, directory: Path, keyring: Keyring | None) -> 
             elif keyring is not None:
                 keyring.key(reference)  # opens it, and checks that its id commits to it
         except (FileNotFoundError, ContentErased):
-            erased.add(record.day)
+            if record.day in history.erasures:
+                erased.add(record.day)
+            else:
+                history.fault(index, f"{path} is gone, and no record says that {record.day} was erased")
         except KeyFileError as failure:
             history.fault(index, str(failure))
     history.report.erased_days = sorted(erased)

@@ -355,15 +355,6 @@ def _missing(tables: Tables) -> tuple[int, list[str]]:
 
 
 def _for_a_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Without a column that nothing stands in; what a carrier writes may look like markup."""
-    from rich.markup import escape
-
+    """Without a column that nothing stands in."""
     empty = {"part"} if not any(row["part"] for row in rows) else set()
-    return [
-        {
-            name: escape(value) if isinstance(value, str) else value
-            for name, value in row.items()
-            if name not in empty
-        }
-        for row in rows
-    ]
+    return [{name: value for name, value in row.items() if name not in empty} for row in rows]

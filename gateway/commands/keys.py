@@ -22,15 +22,28 @@ def keys() -> None:
 @app.command("init")
 def init(config: ConfigOption) -> None:
     """Makes the master key and the key that signs checkpoints, mode 0600. Existing ones are never
-    overwritten."""
+    overwritten, and none is made beside evidence that another one has begun."""
     # Their cryptography takes a while to import.
+    from storage.errors import KeyFileError
     from storage.keys import initialise_master_key
+    from storage.proofs.checkpoints import CHECKPOINT_NAME
     from storage.proofs.note import LOG
     from storage.proofs.signing_key import make_signing_key, public_path, read_signing_key, write_public_key
 
     tables = read(config)
     path, signing = master_key_file(tables), signing_key_file(tables)
     public = public_path(signing)
+    sealed, proofs = tables.gateway.evidence_dir / "keys", tables.gateway.proofs_dir
+    if not path.exists() and sealed.exists():
+        raise KeyFileError(
+            f"{path} is gone, and what {sealed} seals can be read with it alone: put it back from its copy (a"
+            " new gateway begins with another gateway.state_dir)"
+        )
+    if not signing.exists() and (proofs / CHECKPOINT_NAME).exists():
+        raise KeyFileError(
+            f"{signing} is gone, and has signed {proofs}: put it back from its copy (if there is none, move"
+            f" {proofs} away, and give the other party the verifier key of a new one)"
+        )
     if not path.exists() or (signing.exists() and public.exists()):
         initialise_master_key(path)
         typer.echo(f"made {path}: keep a copy in another safe place; without it no content can be read again")

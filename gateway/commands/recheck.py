@@ -15,6 +15,7 @@ from gateway.commands.verifier import log_key, verifier_key
 from gateway.config import read
 
 if TYPE_CHECKING:
+    from gateway.settlement_inputs import Inputs
     from storage.history import VerifyReport
     from storage.proofs.note import VerifierKey
     from storage.settlement.check import Finding
@@ -66,6 +67,35 @@ def believed(config: Path | None, evidence: Path | None, proofs: Path | None, ke
     )
 
 
+def tell_what_is_taken_on_trust(inputs: Inputs, contract: Path | None, codes: Path | None) -> None:
+    """What was made again rests on these files too, and whoever wrote it has put their copies beside it."""
+    from gateway.settlement_inputs import CODES_NAME, OPERATOR_CODES_NAME, shipped_codes
+
+    if contract is None:
+        price = inputs.contract.signed.billing.price_mt
+        typer.echo(
+            f"jingxin: the contract is the copy beside it, with {price / 10_000:.4f} yuan a message as"
+            " signed: --contract FILE takes yours",
+            err=True,
+        )
+    if codes is None and OPERATOR_CODES_NAME in inputs.files:
+        typer.echo(
+            "jingxin: the operator's status codes are the copy beside it: --codes FILE takes yours", err=True
+        )
+    if inputs.files[CODES_NAME] != shipped_codes():
+        typer.echo(
+            f"jingxin: {CODES_NAME} beside it is not the table of this version of the program: compare them",
+            err=True,
+        )
+
+
+def tell_if_cut(differences: Sequence[object]) -> None:
+    from storage.settlement.check import DIFFERENCES_MAX
+
+    if len(differences) >= DIFFERENCES_MAX:
+        typer.echo(f"jingxin: there may be more than these {DIFFERENCES_MAX} differences", err=True)
+
+
 def tell(
     report: VerifyReport, findings: Sequence[Finding], facts: Mapping[str, Any], *, as_json: bool
 ) -> None:
@@ -80,6 +110,7 @@ def tell(
     if findings:
         told["differences"] = [msgspec.structs.asdict(each) for each in findings]
     show(told, as_json=as_json)
+    tell_if_cut(findings)
     if not report.sound:
         typer.echo("jingxin: the evidence is not sound: `jingxin evidence verify` says where", err=True)
     if not agrees:

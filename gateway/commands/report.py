@@ -22,6 +22,7 @@ from gateway.commands.recheck import (
     ScratchOption,
     believed,
     tell,
+    tell_what_is_taken_on_trust,
 )
 from gateway.commands.result import show as show_result
 from gateway.commands.statement import yuan
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from gateway.config import GatewayConfig
     from storage.settlement.assessment import Assessment, Basis
+    from storage.settlement.check import Finding
     from storage.settlement.quality import Delays
     from storage.settlement.report import Report, Stretch
     from storage.settlement.service import Service
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Service level and the yearly assessment.")
 
 REPORT_NAME: Final = "report.json"
+PRINTED_NAME: Final = "report.pdf"
 
 OutputOption = Annotated[
     Path | None,
@@ -62,15 +65,19 @@ def sla(
     from gateway.settlement_inputs import inputs_of
     from storage.ledger.ledger import LEDGER_NAME, read_ledger
     from storage.settlement.calendar import parse_months
+    from storage.settlement.counts import evidence_begins
     from storage.settlement.report import make_report
 
     tables = read(config)
     inputs = inputs_of(tables)
+    directory = _empty(output)
     span = parse_months(period, inputs.contract.settlement)
     with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
         evidence = _known(tables.gateway, ledger)
         report = make_report(ledger, inputs.contract, span, evidence, inputs.causes, inputs.cause_of)
-    _give(report, output, inputs.files, _shown(report), as_json=json)
+        begins = evidence_begins(ledger)
+    _give(report, directory, inputs.files, tables.settlement.font_file, _shown(report), as_json=json)
+    _say_what_it_lacks(report, begins)
 
 
 @app.command()
@@ -84,15 +91,18 @@ def annual(
     from gateway.settlement_inputs import inputs_of
     from storage.ledger.ledger import LEDGER_NAME, read_ledger
     from storage.settlement.assessment import assess, assessment_period
+    from storage.settlement.counts import evidence_begins
     from storage.settlement.report import make_report
 
     tables = read(config)
     inputs = inputs_of(tables)
+    directory = _empty(output)
     span = assessment_period(inputs.contract, year)
     with closing(read_ledger(tables.gateway.state_dir / LEDGER_NAME)) as ledger:
         evidence = _known(tables.gateway, ledger)
         report = make_report(ledger, inputs.contract, span, evidence, inputs.causes, inputs.cause_of)
         assessment = assess(ledger, inputs.contract, year, report)
+        begins = evidence_begins(ledger)
     shown = {
         "year": year,
         "score": assessment.score,
@@ -104,7 +114,8 @@ def annual(
             for each in assessment.headings
         ],
     }
-    _give(assessment, output, inputs.files, shown, as_json=json)
+    _give(assessment, directory, inputs.files, tables.settlement.font_file, shown, as_json=json)
+    _say_what_it_lacks(report, begins)
 
 
 @app.command()
@@ -132,7 +143,13 @@ def verify(
     from storage.settlement.errors import SettlementError
 
     given = believed(config, evidence, proofs, key)
+    font = None if config is None else read(config).settlement.font_file
     file = report / REPORT_NAME
+    if not file.exists():
+        raise SettlementError(
+            f"{report}: there is no {REPORT_NAME}: allowed is what `jingxin report … -o` has written"
+            " (`statement verify` checks a statement)"
+        )
     octets = file.read_bytes()
     try:
         stated = read_report(octets)
@@ -151,7 +168,26 @@ def verify(
             progress,
             scratch=scratch,
         )
+    tell_what_is_taken_on_trust(inputs, contract, codes)
+    findings += _compare_print(report / PRINTED_NAME, stated, font)
     tell(found, findings, {"sha256": sha256(octets).hexdigest()}, as_json=json)
+
+
+def _compare_print(file: Path, what: Report | Assessment, font: Path | None) -> list[Finding]:
+    """The PDF, if it is there, is the one that is printed from the JSON."""
+    from storage.settlement.check import Finding
+    from storage.settlement.printed_report import printed_report
+
+    if not file.exists() or file.read_bytes() == printed_report(what, font):
+        return []
+    return [
+        Finding(
+            path=file.name,
+            stated="another print",
+            computed="what is printed of report.json here: with the same font and version of the program it"
+            " is the same",
+        )
+    ]
 
 
 def _known(gateway: GatewayConfig, ledger: sqlite3.Connection) -> Evidence:
@@ -168,27 +204,46 @@ def _known(gateway: GatewayConfig, ledger: sqlite3.Connection) -> Evidence:
 
 def _give(
     what: Report | Assessment,
-    output: Path | None,
+    directory: Path | None,
     files: Mapping[str, bytes],
+    font: Path | None,
     shown: dict[str, Any],
     *,
     as_json: bool,
 ) -> None:
-    if output is not None:
-        from storage.settlement.errors import SettlementError
+    if directory is not None:
         from storage.settlement.printed_report import printed_report
 
-        printed = printed_report(what)
-        output.mkdir(parents=True, exist_ok=True)
-        if any(output.iterdir()):
-            # A contract of somebody's may lie there under the name of the copy.
-            raise SettlementError(f"{output}: there is something already: allowed is a new directory")
-        for name, octets in {REPORT_NAME: what.encode(), "report.pdf": printed, **files}.items():
-            (output / name).write_bytes(octets)
+        printed = printed_report(what, font)
+        for name, octets in {REPORT_NAME: what.encode(), PRINTED_NAME: printed, **files}.items():
+            (directory / name).write_bytes(octets)
     if as_json:
         typer.echo(what.encode().decode(), nl=False)
     else:
         show_result(shown, as_json=False)
+
+
+def _empty(output: Path | None) -> Path | None:
+    """A directory to write into, made where there is none, before anything is counted. Raises
+    SettlementError: a contract of somebody's may lie there under the name of the copy."""
+    if output is not None:
+        from storage.settlement.errors import SettlementError
+
+        output.mkdir(parents=True, exist_ok=True)
+        if any(output.iterdir()):
+            raise SettlementError(f"{output}: there is something already: allowed is a new directory")
+    return output
+
+
+def _say_what_it_lacks(report: Report, begins: str) -> None:
+    if begins > report.first_month:
+        typer.echo(f"jingxin: the evidence begins in {begins}: of months before it has nothing", err=True)
+    if not report.final:
+        typer.echo(
+            "jingxin: not final: the months, and the time after them for late receipts, are not over in the"
+            f" evidence ({report.evidence.known_before})",
+            err=True,
+        )
 
 
 def _shown(report: Report) -> dict[str, Any]:

@@ -10,10 +10,14 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def show(result: Mapping[str, Any], *, as_json: bool) -> None:
-    """Prints `result` as one line of JSON, or as single values and then a table for each list or mapping."""
+    """Prints `result` as one line of JSON, or as single values and then a table for each list or mapping.
+
+    Texts are shown as they are: what stands in brackets is no markup.
+    """
     if as_json:
         typer.echo(msgspec.json.encode(result).decode())
         return
@@ -25,7 +29,7 @@ def show(result: Mapping[str, Any], *, as_json: bool) -> None:
     if single:
         grid = Table.grid(padding=(0, 2))
         for key, value in single.items():
-            grid.add_row(_words(key), _text(value))
+            grid.add_row(_words(key), Text(_text(value)))
         console.print(grid)
     for key, value in result.items():
         if not isinstance(value, list | dict):
@@ -40,7 +44,7 @@ def show(result: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _print_names(console: Console, key: str, names: list[str]) -> None:
-    """Short names on one line, sentences one to a line; as they are, since brackets are markup to rich."""
+    """Short names on one line, sentences one to a line."""
     if any(" " in name for name in names):
         console.print(f"{_words(key)}:")
         for name in names:
@@ -75,7 +79,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
         whole = column in ("id", "link")
         table.add_column(heading, justify=justify, overflow="fold", min_width=longest_word, no_wrap=whole)
     for row in rows:
-        table.add_row(*(_text(row.get(column, "")) for column in columns))
+        table.add_row(*(Text(_text(row.get(column, ""))) for column in columns))
     return table
 
 

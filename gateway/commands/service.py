@@ -21,21 +21,28 @@ TargetArgument = Annotated[
     typer.Argument(metavar="TARGET", help="all, an account, a carrier, or a link such as cmcc#0."),
 ]
 
+LostOption = Annotated[
+    bool,
+    typer.Option(
+        "--give-up-lost", help="End open messages as unknown whose data key is gone for good, and start."
+    ),
+]
+
 
 class NotStarted(Exception):
     """The gateway cannot start. The message is one line with the remedy."""
 
 
-def run(config: ConfigOption) -> None:
+def run(config: ConfigOption, give_up_lost: LostOption = False) -> None:
     """Runs everything this host needs, in the foreground: the gateway, and the ledger beside it."""
     from gateway.companion import Companion
 
-    _start(config, Companion(config, signing_key_file(read(config))))
+    _start(config, Companion(config, signing_key_file(read(config))), give_up_lost=give_up_lost)
 
 
-def gateway(config: ConfigOption) -> None:
+def gateway(config: ConfigOption, give_up_lost: LostOption = False) -> None:
     """Runs the gateway alone, in the foreground."""
-    _start(config, nullcontext())
+    _start(config, nullcontext(), give_up_lost=give_up_lost)
 
 
 def check(config: ConfigOption) -> None:
@@ -161,7 +168,7 @@ def _carrier(carrier: CarrierConfig) -> str:
     )
 
 
-def _start(config: Path, beside: AbstractContextManager[object]) -> None:
+def _start(config: Path, beside: AbstractContextManager[object], *, give_up_lost: bool) -> None:
     loaded = load(config)
     # A wrong configuration is told before the whole gateway is imported.
     from gateway.control import ControlSocketError
@@ -170,7 +177,7 @@ def _start(config: Path, beside: AbstractContextManager[object]) -> None:
     from gateway.upstream import ListenError
 
     try:
-        run_daemon(loaded, beside)
+        run_daemon(loaded, beside, give_up_lost=give_up_lost)
     except (ControlSocketError, HttpListenError, ListenError) as error:
         raise NotStarted(str(error)) from error
 

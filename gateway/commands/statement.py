@@ -21,6 +21,8 @@ from gateway.commands.recheck import (
     ScratchOption,
     believed,
     tell,
+    tell_if_cut,
+    tell_what_is_taken_on_trust,
 )
 from gateway.commands.result import show as show_result
 from gateway.commands.verifier import KeyOption
@@ -68,7 +70,7 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
     from storage.proofs.note import LOG
     from storage.proofs.signing_key import read_signing_key
     from storage.reader import LogReader
-    from storage.settlement.counts import check_all_there
+    from storage.settlement.counts import check_all_there, evidence_begins
     from storage.settlement.issue import STATEMENTS_NAME, StatementError, issue, tied_checkpoint
     from storage.settlement.statement import cut_of, make_statement
 
@@ -89,7 +91,7 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
                     " rest on: let `jingxin ledger` catch up, then try again"
                 )
             check_all_there(ledger, span.start_us)
-            (begins,) = ledger.execute("SELECT coalesce(min(name), '') FROM month").fetchone()
+            begins = evidence_begins(ledger)
             if begins > str(span.last):
                 raise StatementError(f"the evidence begins in {begins}: there is nothing to settle in {span}")
             statement = make_statement(
@@ -106,6 +108,8 @@ def make(config: ConfigOption, period: PeriodOption, json: JsonOption = False) -
     render = _renderer(statement, tables.settlement.font_file)
     issued, is_new = issue(gateway.state_dir / STATEMENTS_NAME, statement, signer, inputs.files, render)
     show_result({**_facts(statement), **_place(issued), "new_version": is_new}, as_json=json)
+    if begins > str(span.first):
+        typer.echo(f"jingxin: the evidence begins in {begins}: of months before it has nothing", err=True)
     if not final:
         typer.echo(
             "jingxin: not final: the evidence has not gone beyond the time up to which receipts count"
@@ -185,6 +189,7 @@ def verify(
             scratch=scratch,
         )
     facts = {"final": version.statement.final, "sha256": issued.digest.hex()}
+    tell_what_is_taken_on_trust(inputs, contract, codes)
     tell(report, findings, facts, as_json=json)
 
 
@@ -200,6 +205,7 @@ def diff(one: StatementArgument, other: StatementArgument, json: JsonOption = Fa
         for each in differences(before, after)
     ]
     show_result({"differences": found}, as_json=json)
+    tell_if_cut(found)
 
 
 @app.command()

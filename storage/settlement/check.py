@@ -33,7 +33,7 @@ from storage.settlement.report import Report, evidence_at, make_report
 from storage.settlement.statement import Evidence, Source, Statement, cut_of, make_statement
 from storage.verify import verify
 
-_DIFFERENCES_MAX: Final = 200  # a screen or two: whoever has more has another statement
+DIFFERENCES_MAX: Final = 200  # a screen or two: whoever has more has another statement
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -129,8 +129,8 @@ def _check_whole(evidence: Path) -> None:
     first_index = int(paths[0].stem) if paths else FIRST_INDEX
     if first_index > FIRST_INDEX:
         raise StatementError(
-            f"{evidence}: it begins with record {first_index}, and the figures follow from all of it: put the"
-            " archived segments beside these"
+            f"{evidence}: it begins with record {first_index}, and the figures follow from all of it:"
+            " `jingxin evidence restore` puts archived segments beside these"
         )
 
 
@@ -169,14 +169,14 @@ def _period_of(stated: Statement | Report, contract: Contract) -> Period:
 
 
 def differences(stated: msgspec.Struct, computed: msgspec.Struct) -> list[Finding]:
-    """Where two statements, or two reports, differ, at most _DIFFERENCES_MAX places."""
+    """Where two statements, or two reports, differ, at most DIFFERENCES_MAX places."""
     found: list[Finding] = []
     _compare("", msgspec.to_builtins(stated), msgspec.to_builtins(computed), found)
     return found
 
 
 def _compare(path: str, stated: Any, computed: Any, found: list[Finding]) -> None:
-    if stated == computed or len(found) >= _DIFFERENCES_MAX:
+    if stated == computed or len(found) >= DIFFERENCES_MAX:
         return
     if isinstance(stated, dict) and isinstance(computed, dict):
         for key in sorted(stated.keys() | computed.keys()):

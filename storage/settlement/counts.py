@@ -199,6 +199,12 @@ def check_all_there(connection: sqlite3.Connection, start_us: int) -> None:
             )
 
 
+def evidence_begins(connection: sqlite3.Connection) -> str:
+    """The month of the first record in the ledger, YYYY-MM; "" of an empty one."""
+    (month,) = connection.execute("SELECT coalesce(min(name), '') FROM month").fetchone()
+    return str(month)
+
+
 class _Counting:
     def __init__(
         self,

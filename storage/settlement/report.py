@@ -13,7 +13,8 @@ from storage.proofs.checkpoint import Checkpoint
 from storage.reader import LogReader
 from storage.settlement.calendar import Month, Period, day_of, day_us, moment, moment_us, months_before
 from storage.settlement.contract import Contract
-from storage.settlement.counts import CauseOf, Counts, Cut, count
+from storage.settlement.counts import CauseOf, Counts, Cut, count, evidence_begins
+from storage.settlement.errors import SettlementError
 from storage.settlement.incidents import Clocks, clocks
 from storage.settlement.penalties import Known, Penalties, penalties
 from storage.settlement.quality import (
@@ -163,7 +164,8 @@ def make_report(
     """The service in whole months, from a ledger that holds that much of the evidence, and maybe more.
 
     Every month, fault, notice and delay is judged by the terms of its own day. What was known after the time
-    for late receipts counts no more than in a statement, so that a final report does not change.
+    for late receipts counts no more than in a statement, so that a final report does not change. Raises
+    SettlementError for months of which there is nothing to say.
     """
     start_us, end_us = period.start_us, period.end_us
     closed_us = cut_of(contract, period, evidence.records).before_us
@@ -171,6 +173,8 @@ def make_report(
     now_us = min(cut.before_us, end_us)
     month_before = period.first.later(-1)
     cut_before = cut_of(contract, Period(0, month_before, month_before), evidence.records)
+
+    _check_months(connection, contract, period, evidence)
 
     def of(register: str) -> list[Entry]:
         """Entries that were opened in the span, and earlier ones that no report could have before."""
@@ -215,6 +219,22 @@ def make_report(
         penalties=penalties(connection, contract, Known(start_us, cut_before), Known(now_us, cut)),
         withdrawals=tuple(_withdrawals(connection, period, cut, cut_at(evidence))),
     )
+
+
+def _check_months(
+    connection: sqlite3.Connection, contract: Contract, period: Period, evidence: Evidence
+) -> None:
+    if period.last_day < contract.start or period.first_day > contract.term_end:
+        raise SettlementError(
+            f"{period} is outside of the term, {contract.start} to {contract.term_end}: name other months, or"
+            " put the renewal into the contract file"
+        )
+    if evidence.known_before_us <= period.start_us:
+        known = moment(evidence.known_before_us)
+        raise SettlementError(f"the evidence goes to {known}: there is nothing to say of {period} yet")
+    begins = evidence_begins(connection)
+    if begins > str(period.last):
+        raise SettlementError(f"the evidence begins in {begins}: there is nothing to say of {period}")
 
 
 def evidence_at(reader: LogReader, checkpoint: Checkpoint) -> Evidence:

@@ -16,6 +16,7 @@ from gateway.cli import run
 from storage.proofs.checkpoint import Checkpoint
 from storage.proofs.checkpoints import published
 from storage.proofs.note import LOG, Note
+from storage.settlement.contract import shipped_text
 from storage.settlement.issue import check_version, note_text, read_version
 from tests.storage.settlement.story import NAME, SIGNER, Story
 
@@ -308,17 +309,80 @@ def test_a_report_is_made_again_by_the_other_party(parties: Parties, tmp_path: P
         assert parties.answers("report", "verify", given, "-c", parties.config)["agrees"] is True
         said = parties.does("report", *command, "-c", parties.config, "-o", given, status=1)
         assert said == f"jingxin: {given}: there is something already: allowed is a new directory\n"
+        printed = (given / "report.pdf").read_bytes()
+        (given / "report.pdf").write_bytes(printed + b"\n")
+        answer = parties.answers("report", "verify", given, *files, status=1)
+        assert [each["path"] for each in answer["differences"]] == ["report.pdf"]
+        (given / "report.pdf").unlink()
+        assert parties.answers("report", "verify", given, *files)["agrees"] is True
+        (given / "report.pdf").write_bytes(printed)
         whole = (given / "report.json").read_bytes()
         assert whole.count(b'"delivered":98') == 2  # of the carrier, and of all
         (given / "report.json").write_bytes(whole.replace(b'"delivered":98', b'"delivered":99'))
         answer = parties.answers("report", "verify", given, *files, status=1)
-        assert [(each["stated"], each["computed"]) for each in answer["differences"]] == [("99", "98")] * 2
+        *figures, print_ = answer["differences"]
+        assert [(each["stated"], each["computed"]) for each in figures] == [("99", "98")] * 2
+        assert print_["path"] == "report.pdf"
         (given / "report.json").write_bytes(whole[:-1])
         assert "no report as it is written" in parties.does("report", "verify", given, *files, status=1)
         (given / "report.json").write_bytes(whole.replace(b'"records":', b'"records":1'))
         assert "with the root that is named was signed" in parties.does(
             "report", "verify", given, *files, status=1
         )
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (
+            ("sla", "--period", "2026-05..2026-05"),
+            "the evidence begins in 2026-06: there is nothing to say of",
+        ),
+        (
+            ("annual", "--year", "1"),
+            "the evidence begins in 2026-06: there is nothing to say of 2023-12..2024-11",
+        ),
+        (("sla", "--period", "2023-11..2023-11"), "2023-11..2023-11 is outside of the term, 2023-12-01 to"),
+        (("annual", "--year", "4"), "2026-12..2027-11 is outside of the term, 2023-12-01 to 2026-11-30"),
+        (("sla", "--period", "2026-11..2026-11"), "the evidence goes to 2026-06"),
+    ],
+)
+def test_of_months_without_evidence_nothing_is_said(
+    command: tuple[str, ...], reason: str, parties: Parties, tmp_path: Path
+) -> None:
+    output = tmp_path / "report"
+    said = parties.does("report", *command, "-c", parties.config, "-o", output, status=1)
+    assert said.startswith(f"jingxin: {reason}"), said
+    assert list(output.iterdir()) == []
+
+
+def test_what_a_report_lacks_and_what_is_taken_on_trust_is_said(
+    parties: Parties, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "report"
+    command = ["report", "annual", "-c", str(parties.config), "--year", "3", "-o", str(output)]
+    assert run(command) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "jingxin: the evidence begins in 2026-06: of months before it has nothing"
+    assert said[1].startswith(
+        "jingxin: not final: the months, and the time after them for late receipts, are"
+    )
+    assert run(["report", "verify", str(output), "-c", str(parties.config)]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "jingxin: the contract is the copy beside it, with 0.0300 yuan a message as signed: --contract FILE"
+        " takes yours"
+    ]
+    contract = ["--contract", str(output / "contract.toml")]
+    assert run(["report", "verify", str(output), "-c", str(parties.config), *contract]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_differences_name_the_term_on_a_terminal(parties: Parties, tmp_path: Path) -> None:
+    first = parties.answers("statement", "make", "-c", parties.config, "--period", 6)["directory"]
+    dearer = tmp_path / "contract.toml"
+    dearer.write_text(shipped_text().replace("price_mt = 300", "price_mt = 310"))
+    said = parties.does("statement", "verify", first, "-c", parties.config, "--contract", dearer, status=1)
+    assert "terms[billing.price_mt].value" in said
 
 
 def test_a_month_is_moved_out_of_the_tables(parties: Parties, tmp_path: Path) -> None:

@@ -104,6 +104,21 @@ def test_keys_are_made_once_and_told_apart(parties: Parties) -> None:
     assert (secrets / "lost").read_bytes() == before
 
 
+def test_no_key_is_made_beside_what_another_one_has_begun(parties: Parties) -> None:
+    secrets = parties.directory / "secrets"
+    parties.sign(*history())
+    for path in secrets.iterdir():
+        path.rename(parties.directory / path.name)
+    said = parties.does("keys", "init", "-c", parties.config, status=1)
+    assert said.startswith(
+        f"jingxin: {secrets}/signing is gone, and has signed {parties.proofs}: put it back"
+    )
+    (parties.state / "evidence" / "keys").mkdir(exist_ok=True)
+    said = parties.does("keys", "init", "-c", parties.config, status=1)
+    assert said.startswith(f"jingxin: {secrets}/master is gone, and what {parties.state}/evidence/keys seals")
+    assert list(secrets.iterdir()) == []
+
+
 def test_a_private_key_is_never_printed(parties: Parties) -> None:
     parties.sign(*history())
     key = parties.directory / "secrets" / "signing"

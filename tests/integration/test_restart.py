@@ -47,6 +47,39 @@ def test_what_was_queued_goes_out_after_the_restart(make_world: MakeWorld) -> No
     assert (report.accepted, report.open, report.outcomes) == (COUNT, 0, {"delivered": COUNT})
 
 
+def test_open_messages_whose_keys_are_gone_are_not_left_out_silently(make_world: MakeWorld) -> None:
+    world = make_world(carrier_up=False)
+    world.start(ready=False)
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        application.submit_all(submit_sm(number) for number in range(3))
+        application.unbind()
+    world.stop()
+    keys = world.state_dir / "evidence" / "keys"
+    keys.rename(world.directory / "aside")
+    end = world.run_to_its_end()
+    assert (end.returncode, end.stderr.splitlines()[-1]) == (
+        1,
+        f"jingxin: {keys}: data keys are gone that 3 open messages and 0 replies and receipts need: put the"
+        " directory back from its copy (if there is none, `--give-up-lost` ends these messages as unknown)",
+    )
+    # Put back beside what the failed start made, they are all there.
+    for path in (world.directory / "aside").iterdir():
+        path.rename(keys / path.name)
+    world.start(ready=False)
+    report = world.stop()
+    assert (report.sound, report.open) == (True, 3)
+
+    for path in keys.glob("*.key"):
+        path.unlink()
+    world.options = ("--give-up-lost",)
+    world.start(ready=False)
+    world.kill()
+    report = world.verify()
+    assert (report.open, report.outcomes, report.sound) == (0, {"unknown": 3}, False)
+    assert "is gone, and no record says that" in report.faults[0].reason
+
+
 def test_receipts_wait_for_an_absent_application(world: World) -> None:
     with Application(world.port) as application:
         assert application.bind(BindTransmitter) == ROK

@@ -168,6 +168,7 @@ class World:
         self.state_dir = state_dir or directory / "state"
         self.config_file = directory / "jingxin.toml"
         self.log_file = directory / "gateway.log"
+        self.options: tuple[str, ...] = ()  # of `jingxin run`
         self.port, self.http_port, carrier_port = free_ports(3)
         self.carrier = SimulatedCarrier(carrier_port, carrier or {})
         self.tables: dict[str, dict[str, object]] = {
@@ -252,7 +253,11 @@ class World:
         self.write_config()
         self._log = self.log_file.open("ab")
         self._process = subprocess.Popen(
-            self._command("run"), cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+            [*self._command("run"), *self.options],
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
         )
         until("the gateway is ready", lambda: self._alive() and self.readiness()[0 if ready else 1], START_S)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from storage.history import Damage, Fault
+from storage.history import ERASE, Damage, Fault
 from storage.keys import Keyring, destroy_day
 from storage.records import (
     FLAG_DATA_SM,
@@ -363,6 +363,12 @@ def test_key_files_are_compared_with_the_records(tmp_path: Path) -> None:
     assert [fault.index for fault in verify(tmp_path, keyring=keyring).faults] == [1]
     path.write_bytes(good[:40] + b"?" + good[41:])  # the key id, for all to see
     assert [fault.index for fault in verify(tmp_path).faults] == [1]
+    path.unlink()
+    gone = Fault(1, f"{path} is gone, and no record says that 2026-09-21 was erased")
+    assert (verify(tmp_path).faults, verify(tmp_path).erased_days) == ([gone], [])
+    with LogDriver(tmp_path) as driver:
+        driver.log.recover()
+        driver.write(encode(OperatorAction(T, "zhang", ERASE, "2026-09-21: half a year is over", [])))
     path.write_bytes(bytes(len(good)))  # an erasure that was cut short
     assert (verify(tmp_path).sound, verify(tmp_path).erased_days) == (True, ["2026-09-21"])
     path.write_bytes(good)
