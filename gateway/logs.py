@@ -58,6 +58,12 @@ _NUMBER: Final = re.compile(
     r"|1064[0-9]{9}|14[0-9]{11})(?![0-9])"
 )
 
+# The number of an identity card (GB 11643): district, day of birth, order, check.
+_IDENTITY: Final = re.compile(
+    r"(?<![0-9])([0-9]{3})[0-9]{3}(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{2}"
+    r"([0-9][0-9Xx])(?![0-9])"
+)
+
 # Full-width digits are as readable as others; a line has them in ASCII.
 _TO_ASCII: Final = str.maketrans("０１２３４５６７８９＋", "0123456789+")
 
@@ -103,8 +109,10 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def mask_numbers(text: str) -> str:
-    """`text` with every mobile number in it as `138****5678`."""
-    return _NUMBER.sub(lambda match: match[1] + mask(match[2].encode()), text.translate(_TO_ASCII))
+    """`text` with every mobile number in it as `138****5678`, and every number of an identity card as its
+    first three and last two digits."""
+    text = _IDENTITY.sub(r"\1*************\2", text.translate(_TO_ASCII))
+    return _NUMBER.sub(lambda match: match[1] + mask(match[2].encode()), text)
 
 
 def _redact_mapping(mapping: MutableMapping[str, Any], depth: int) -> dict[str, Any]:

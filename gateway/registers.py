@@ -30,7 +30,7 @@ from storage.reader import LogReader
 from storage.records import Noted
 from storage.seal import Sealer
 from storage.settlement.calendar import day_us, moment
-from storage.settlement.registers import HOLD, OPENED
+from storage.settlement.registers import HOLD, OPENED, REPORTED
 from storage.settlement.terms import YEAR_MIN
 
 logger = structlog.get_logger()
@@ -119,7 +119,8 @@ class Registers:
         # A look into a segment that nobody has read lately takes as long as its frame headers.
         opened_us = await asyncio.to_thread(self._opened_us, register, entry)
         at_us = self._when(further.at_us)
-        _check_order(at_us, opened_us, f"entry {entry} was opened")
+        if event != REPORTED:  # A may have said it before the alarm rang, and the earlier of both counts
+            _check_order(at_us, opened_us, f"entry {entry} was opened")
         last = self._append(register, entry, event, at_us, further.who, line)
         await until_durable(self._log, last)
         return {"entered": register, "entry": entry, "event": event, "at": moment(at_us)}

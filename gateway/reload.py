@@ -32,6 +32,8 @@ from gateway.replies import Replies
 from gateway.routes import Routes
 from gateway.turns import Turns
 from gateway.upstream import Listener
+from storage.settlement.contract import read_contract
+from storage.settlement.errors import SettlementError
 
 logger = structlog.get_logger()
 
@@ -276,6 +278,14 @@ def _drained(carrier: Carrier, sessions: int) -> set[int]:
 
 def _read(path: Path) -> tuple[Config, OutcomeTable]:
     config = load(path)
+    file = config.settlement.contract_file
+    if file is not None:  # the ledger process takes it up by itself
+        try:
+            read_contract(file)
+        except SettlementError as error:
+            raise ConfigError(f"{path}: settlement.contract_file: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"{path}: settlement.contract_file: {file}: {error.strerror}") from error
     return config, load_outcomes(config)
 
 

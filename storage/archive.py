@@ -112,10 +112,11 @@ def archive(
         takewhile(lambda each: each.last_index < before_index, map(extent_of, segment_paths(evidence)[:-1]))
     )
     if not chosen:
-        finished = max(0, len(segment_paths(evidence)) - 1)
+        finished = segment_paths(evidence)[:-1]
+        ends = f"the oldest ends with record {extent_of(finished[0]).last_index}; " if finished else ""
         raise ArchiveError(
-            f"{evidence}: nothing to archive: none of {finished} finished segments ends before the bound; the"
-            " newest is never archived"
+            f"{evidence}: nothing to archive: none of {len(finished)} finished segments ends before the"
+            f" bound; {ends}the newest is never archived"
         )
     found = covering(proofs, key.name, chosen[-1].last_index)
     if found is None:

@@ -22,6 +22,7 @@ from storage.errors import CorruptEvidence, NoSuchRecord
 
 if TYPE_CHECKING:
     from storage.history import VerifyReport
+    from storage.proofs.note import VerifierKey
     from storage.proofs.proof import MessageProof
     from storage.proofs.verify_tree import Proofs
     from storage.reader import LogReader
@@ -75,7 +76,7 @@ def verify(
     if json:
         typer.echo(msgspec.json.encode({"sound": report.sound, **_report(report)}).decode())
     else:
-        typer.echo("\n".join(_summary(report)))
+        typer.echo("\n".join(_summary(report, signed.witness_keys if signed else ())))
     if report.damage is not None:
         damage = report.damage
         typer.echo(
@@ -217,6 +218,7 @@ def cosigned(
 
 def _signed(config: Path | None, proofs: Path | None, key: str, witnesses: list[str]) -> Proofs | None:
     """The proofs to be checked; None where nothing was signed yet, and nobody says that something was."""
+    from storage.proofs.checkpoints import check_key
     from storage.proofs.verify_tree import Proofs
 
     tables = None if config is None else read(config)
@@ -230,9 +232,11 @@ def _signed(config: Path | None, proofs: Path | None, key: str, witnesses: list[
     if tables is None:
         if not key:
             raise typer.BadParameter("name the key that the log signs with by --key KEY")
-        return Proofs(directory, verifier_key(key), [verifier_key(each) for each in witnesses])
-    keys = witnesses or list(tables.evidence.witnesses)
-    return Proofs(directory, log_key(tables, key), [verifier_key(each) for each in keys])
+        believed, keys = verifier_key(key), witnesses
+    else:
+        believed, keys = log_key(tables, key), witnesses or list(tables.evidence.witnesses)
+    check_key(directory, believed)
+    return Proofs(directory, believed, [verifier_key(each) for each in keys])
 
 
 def _anything_signed(directory: Path, *, asked: bool) -> bool:
@@ -285,7 +289,7 @@ def number_of(directory: Path, text: str) -> int:
     return number
 
 
-def _summary(report: VerifyReport) -> list[str]:
+def _summary(report: VerifyReport, witness_keys: Sequence[VerifierKey]) -> list[str]:
     outcomes = ", ".join(f"{count:,} {state}" for state, count in report.outcomes.items()) or "none"
     first = "" if report.first_index == 1 else f" from {report.first_index:,} on"
     lines = [
@@ -307,6 +311,11 @@ def _summary(report: VerifyReport) -> list[str]:
         lines += [
             f"witnessed {size:,} records by {name} at {time_text(time_s * 1_000_000)}"
             for name, (size, time_s) in proven.witnessed.items()
+        ]
+        lines += [
+            f"witnessed nothing by {key.name}: no cosignature of it is kept"
+            for key in witness_keys
+            if key.name not in proven.witnessed
         ]
     else:
         lines.append("proven    nothing: no checkpoint was looked at")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from storage.database import DatabaseError
-from storage.ledger.ledger import LEDGER_NAME, applied_index
+from storage.ledger.ledger import LEDGER_NAME, applied_index, check_there
 from storage.reader import LogReader
 
 if TYPE_CHECKING:
@@ -32,8 +31,7 @@ class Reach(NamedTuple):
 def reach(gateway: GatewayConfig) -> Reach:
     """Raises DatabaseError where there is no ledger, CorruptEvidence."""
     path = gateway.state_dir / LEDGER_NAME
-    if not path.exists():
-        raise DatabaseError(f"{path}: there is no ledger yet: `jingxin run` makes it")
+    check_there(path)
     applied = applied_index(path)
     with LogReader(gateway.evidence_dir) as reader:
         durable = reader.next_index - 1

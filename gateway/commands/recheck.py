@@ -53,18 +53,23 @@ class Believed(NamedTuple):
 
 def believed(config: Path | None, evidence: Path | None, proofs: Path | None, key: str) -> Believed:
     """Of a configuration, or as the other party names them. Raises BadParameter, NoSuchRecord, NoteError."""
+    from storage.proofs.checkpoints import check_key
+
     if config is None:
         if evidence is None or proofs is None or not key:
             raise typer.BadParameter(
                 "name the configuration with -c FILE, or --evidence DIR --proofs DIR --key KEY"
             )
-        return Believed(with_segments(evidence), proofs, verifier_key(key))
-    tables = read(config)
-    return Believed(
-        with_segments(evidence or tables.gateway.evidence_dir),
-        proofs or tables.gateway.proofs_dir,
-        verifier_key(key) if key else log_key(tables, ""),
-    )
+        found = Believed(with_segments(evidence), proofs, verifier_key(key))
+    else:
+        tables = read(config)
+        found = Believed(
+            with_segments(evidence or tables.gateway.evidence_dir),
+            proofs or tables.gateway.proofs_dir,
+            log_key(tables, key),
+        )
+    check_key(found.proofs, found.key)
+    return found
 
 
 def tell_what_is_taken_on_trust(inputs: Inputs, contract: Path | None, codes: Path | None) -> None:

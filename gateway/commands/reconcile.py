@@ -66,16 +66,17 @@ def reconcile(
     """Compares a carrier's bill with the evidence: what is missing on either side, what differs, the money
     at stake, the carrier's clock."""
     from gateway.settlement_inputs import inputs_of
-    from storage.ledger.ledger import LEDGER_NAME, applied_index, read_ledger
+    from storage.ledger.ledger import LEDGER_NAME, progress_of, read_ledger
     from storage.settlement.bill import load_bill
     from storage.settlement.bill_layout import read_layout, shipped_layout
-    from storage.settlement.calendar import parse_months
+    from storage.settlement.calendar import moment, parse_months
     from storage.settlement.comparison import comparison
     from storage.settlement.counts import check_all_there
     from storage.settlement.disputes import write_disputes
     from storage.settlement.matching import MARGIN_US, Task
     from storage.settlement.reconcile import accounts_of
     from storage.settlement.reconcile import reconcile as compare
+    from storage.settlement.report import check_months
     from storage.settlement.statement import Source, cut_of
 
     tables = read(config)
@@ -85,6 +86,8 @@ def reconcile(
     with closing(read_ledger(ledger)) as connection:
         accounts, network = accounts_of(connection, carrier)
         check_all_there(connection, span.start_us - MARGIN_US)
+        progress = progress_of(connection)
+        check_months(connection, contract, span, progress.applied_us + 1)
     if columns is None:
         layout = shipped_layout(carrier, network)
     else:
@@ -94,10 +97,11 @@ def reconcile(
         carrier=carrier,
         accounts=accounts,
         period=span,
-        cut=cut_of(contract, span, applied_index(ledger)),
+        cut=cut_of(contract, span, progress.applied_index),
         tolerance_us=tolerance_minutes * 60_000_000,
         price_mt=billing.price_mt,
         price_mo=billing.price_mo,
+        unit=billing.unit,
         delivered_only=billing.count_on == "delivered",
     )
     numbers = _numbers(tables, reveal=reveal)
@@ -112,6 +116,12 @@ def reconcile(
         )
         write_disputes(database, result, output)
     show(_facts(result, output), as_json=json)
+    if progress.applied_us < result.known_before_us:
+        typer.echo(
+            "jingxin: not final: the evidence has not gone beyond the time up to which receipts count"
+            f" ({moment(result.known_before_us)})",
+            err=True,
+        )
     if result.clock_warning:
         typer.echo(
             "jingxin: the carrier's clock and ours differ by more than a minute: see the sheet 时钟偏差",

@@ -268,7 +268,9 @@ def delay_add(
     """Enters a service that is late, as of the day after it was due."""
     late_us = _day_us("--due", due) + _DAY_US
     if late_us > time.time_ns() // 1000:
-        raise typer.BadParameter("it is not late before that day is over", param_hint="'--due'")
+        raise typer.BadParameter(
+            "it is not late before that day is over: enter it on the day after", param_hint="'--due'"
+        )
     then: list[dict[str, Any]] = []
     if done is not None:
         done_us = _day_us("--done", done)
@@ -425,8 +427,9 @@ def _day_us(option: str, text: str) -> int:
 def _amount(text: str) -> int:
     """In 0.0001 yuan."""
     match = _YUAN.fullmatch(text)
-    if match is None:
+    amount = int(match[1]) * 10_000 + int((match[2] or "").ljust(4, "0")) if match else 0
+    if not amount:
         raise typer.BadParameter(
-            "allowed are yuan with at most 4 decimals, such as 12000.00", param_hint="'--amount'"
+            "allowed are yuan above 0 with at most 4 decimals, such as 12000.00", param_hint="'--amount'"
         )
-    return int(match[1]) * 10_000 + int((match[2] or "").ljust(4, "0"))
+    return amount

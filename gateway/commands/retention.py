@@ -165,6 +165,8 @@ def erase(
         for each in days:
             destroyed += destroy_day(keys, each)
     show({"days_erased": days, "keys_destroyed": destroyed, "days_on_hold": sorted(held)}, as_json=json)
+    if not days and not held:
+        typer.echo(f"jingxin: {keys} has no data keys of such days: nothing was to be erased", err=True)
 
 
 def _days_to_erase(keys: Path, day: str | None, before: str | None) -> list[str]:

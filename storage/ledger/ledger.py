@@ -228,10 +228,17 @@ def dump_table(connection: sqlite3.Connection, name: str, where: str = "1") -> I
         yield msgspec.json.encode([name, *plain]) + b"\n"
 
 
+def check_there(path: Path) -> None:
+    """Raises DatabaseError where there is no ledger."""
+    if not path.exists():
+        raise DatabaseError(f"{path}: there is no ledger yet: `jingxin run` makes it")
+
+
 def read_ledger(path: Path) -> sqlite3.Connection:
     """The ledger as it is when it is first asked, until the connection is closed: it may go on meanwhile, and
     then its file beside (-wal) grows, so nobody should keep it open for long. Raises DatabaseError.
     """
+    check_there(path)
     connection = open_to_read(path, KIND)
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute("BEGIN")

@@ -28,7 +28,7 @@ from storage.durable import DISK, NO_ROOM_ERRORS, make_directory
 from storage.errors import CorruptEvidence, DurabilityLost, NoRoom, NoSuchRecord
 from storage.listing import listed
 from storage.proofs.checkpoint import Checkpoint
-from storage.proofs.note import Note, NoteError
+from storage.proofs.note import Note, NoteError, VerifierKey
 from storage.seal import day_of
 
 CHECKPOINT_NAME: Final = "checkpoint"
@@ -84,6 +84,21 @@ def published(directory: Path) -> Note:
         return _read_note(path)
     except FileNotFoundError:
         raise NoSuchRecord(f"{path}: nothing is signed yet: `jingxin ledger` does that") from None
+
+
+def check_key(directory: Path, log_key: VerifierKey) -> None:
+    """Raises NoteError where the newest checkpoint names another key: whoever takes a wrong one should not
+    hear that something is damaged. What cannot be read is for `verify` to find."""
+    try:
+        signatures = published(directory).signatures
+    except (NoSuchRecord, CorruptEvidence, OSError):
+        return
+    if not any((each.name, each.key_id) == (log_key.name, log_key.key_id) for each in signatures):
+        names = " and ".join(f"{each.name}+{each.key_id.hex()}" for each in signatures)
+        raise NoteError(
+            f"{directory / CHECKPOINT_NAME}: it is signed by {names}, not by"
+            f" {log_key.name}+{log_key.key_id.hex()}: name the verifier key of this log"
+        )
 
 
 def _read_note(path: Path) -> Note:

@@ -50,7 +50,7 @@ _MEANINGS: Final[dict[FindingKind, str]] = {
     "parts_differ": "双方记录的计费条数不同",
     "billed_twice": "同一短信在账单中再次出现",
     "amount_differs": "账单金额不等于条数乘以合同单价",
-    "other_months": "账单时间不在核对月份内，且无对应短信",
+    "other_months": "账单时间不在核对月份内：无对应短信，或与我方时间不符",
 }
 _STATES: Final = {
     "delivered": "成功",
@@ -225,8 +225,9 @@ class _Disputes:
 
     def _write_clocks(self) -> None:
         """Their time less ours, in seconds."""
-        sheet = self._sheet("时钟偏差", (14, 12, 14, 14, 14, 14, 10))
-        self._put(sheet, 0, ("日期", "记录数", "5%（秒）", "中位数", "95%", "最大", "提示"), self._bold)
+        sheet = self._sheet("时钟偏差", (14, 12, 16, 16, 14, 14, 16, 10))
+        headings = ("日期", "记录数", "最小（秒）", "5%", "中位数", "95%", "最大", "提示")
+        self._put(sheet, 0, headings, self._bold)
         for place, each in enumerate(self._result.skew, 1):
             self._put(sheet, place, (each.day or "全部", each.rows, *_seconds(each), "偏差" * each.is_wide))
 
@@ -264,7 +265,8 @@ def _matched_by(result: Reconciliation) -> tuple[int, int, int]:
 
 
 def _seconds(skew: Skew) -> tuple[Decimal, ...]:
-    return tuple(Decimal(us).scaleb(-6) for us in (skew.p5_us, skew.median_us, skew.p95_us, skew.maximum_us))
+    ranks = (skew.minimum_us, skew.p5_us, skew.median_us, skew.p95_us, skew.maximum_us)
+    return tuple(Decimal(us).scaleb(-6) for us in ranks)
 
 
 def _clock_finding(result: Reconciliation) -> str:

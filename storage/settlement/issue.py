@@ -157,7 +157,10 @@ def read_version(directory: Path) -> Issued:
     """What stands in the directory of a version. Raises StatementError."""
     match = _VERSION.fullmatch(directory.resolve().name)
     if match is None:
-        raise StatementError(f"{directory}: no version of a statement: its directory is called v1, v2 …")
+        beside = [path for path in listed(directory) if _VERSION.fullmatch(path.name)]
+        newest = max(beside, key=lambda path: int(path.name[1:]), default=None)
+        wanted = "its directory is called v1, v2 …" if newest is None else f"name one, such as {newest}"
+        raise StatementError(f"{directory}: no version of a statement: {wanted}")
     try:
         octets = (directory / STATEMENT_NAME).read_bytes()
         note = Note.parse((directory / NOTE_NAME).read_bytes())
@@ -172,9 +175,11 @@ def issue(
     """Put a statement in place for good, with copies of what it follows from (inputs, by name of the file);
     returns it, and whether it is a new version.
 
-    The same figures make no new version. Raises StatementError, NoRoom, DurabilityLost.
+    The same figures make no new version. Raises NoRoom, DurabilityLost, and StatementError: also where
+    another statement has some of these months, as after a change of the contract's anchor.
     """
     with _alone(directory):
+        _check_apart(directory, statement)
         return _issue(directory, statement, signer, inputs, render)
 
 
@@ -190,6 +195,19 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _check_apart(directory: Path, statement: Statement) -> None:
+    for path in listed(directory):
+        first, dots, last = path.name.partition("..")
+        if not dots or path.name == period_of(statement):
+            continue
+        overlaps = first <= statement.last_month and statement.first_month <= last
+        if overlaps and any(_VERSION.fullmatch(each.name) for each in listed(path)):
+            raise StatementError(
+                f"{path}: months of {period_of(statement)} have a statement, and would be paid twice: were"
+                " settlement.anchor or settlement.months changed? (if that is agreed, move it away)"
+            )
 
 
 def _issue(

@@ -24,6 +24,7 @@ from storage.settlement.calendar import Period
 from storage.settlement.comparison import attached
 from storage.settlement.counts import Cut
 from storage.settlement.pairing import Point, nearest_pairs
+from storage.settlement.terms import Unit
 
 FindingKind = Literal[
     "missing_there",  # ours, and no row of the bill
@@ -32,7 +33,7 @@ FindingKind = Literal[
     "parts_differ",
     "billed_twice",  # a second row for what another row stands for
     "amount_differs",  # from parts times price
-    "other_months",  # a row outside the months, and nothing of ours that it could be
+    "other_months",  # a row outside the months: nothing of ours that it could be, or its time is far off
 ]
 FINDING_KINDS: Final[tuple[FindingKind, ...]] = get_args(FindingKind)
 
@@ -46,8 +47,8 @@ MARGIN_US: Final = 3 * 86_400_000_000
 class Task(Struct, frozen=True, kw_only=True):
     """What is compared, and by which rules.
 
-    carrier: as it was asked for; accounts: what that comes to. delivered_only: what is not delivered costs
-    nothing. cut: what of the ledger counts.
+    carrier: as it was asked for; accounts: what that comes to. unit: by "message" a text that the gateway
+    cut counts once. delivered_only: what is not delivered costs nothing. cut: what of the ledger counts.
     """
 
     carrier: str
@@ -57,6 +58,7 @@ class Task(Struct, frozen=True, kw_only=True):
     tolerance_us: int
     price_mt: int
     price_mo: int
+    unit: Unit = "part"
     delivered_only: bool = False
 
 
@@ -80,11 +82,17 @@ _CHARGED: Final = """CREATE VIEW charged AS SELECT billed.place, billed.directio
         ours.id AS ours, ours.time_us AS our_time_us, ours.state AS our_state, ours.units AS our_units,
         CASE WHEN billed.units THEN billed.units ELSE coalesce(ours.units, 1) END AS units
     FROM billed LEFT JOIN matched USING (place) LEFT JOIN ours ON ours.id = matched.ours"""
-PRICE: Final = "(CASE direction WHEN 'mo' THEN :price_mo ELSE :price_mt END)"
-CHARGE: Final = f"(CASE WHEN amount >= 0 THEN amount ELSE units * {PRICE} END)"
-_EXPECTED: Final = f"""(CASE
-    WHEN :delivered_only AND coalesce(nullif(state, ''), our_state) != 'delivered' THEN 0
-    ELSE units * {PRICE} END)"""
+_PRICE: Final = "(CASE direction WHEN 'mo' THEN :price_mo ELSE :price_mt END)"
+
+
+def _cost(state: str) -> str:
+    """Of units in that state, by the contract."""
+    return f"(CASE WHEN :delivered_only AND {state} != 'delivered' THEN 0 ELSE units * {_PRICE} END)"
+
+
+OUR_COST: Final = _cost("state")
+_EXPECTED: Final = _cost("coalesce(nullif(state, ''), our_state)")
+CHARGE: Final = f"(CASE WHEN amount >= 0 THEN amount ELSE {_EXPECTED} END)"
 
 
 class Matching:
@@ -149,7 +157,8 @@ class Matching:
         self._execute(
             f"""INSERT INTO ours SELECT NULL, 'mt', part.number, owner.account, part.number_hash, first_us,
                 CASE WHEN :by_done AND outcome.kind = 'receipt' THEN part.ended_us ELSE first_us END,
-                CASE WHEN part.replaced THEN coalesce(
+                CASE WHEN :by_message THEN part.first = part.number
+                    WHEN part.replaced THEN coalesce(
                     (SELECT units FROM replaced WHERE number = part.number), part.units)
                     ELSE part.units END,
                 {_STATE}, coalesce(outcome.id, 0), taken_us IS NOT NULL,
@@ -305,9 +314,7 @@ class Matching:
 
     def _conclude(self) -> None:
         self._connection.execute(_CHARGED)
-        self._find(
-            "missing_there", f"id, 0, units, units * {PRICE}", f"ours WHERE inside = 1 AND {_FREE_OURS}"
-        )
+        self._find("missing_there", f"id, 0, units, {OUR_COST}", f"ours WHERE inside = 1 AND {_FREE_OURS}")
         unmatched = "charged WHERE ours IS NULL AND"
         again = "EXISTS (SELECT 1 FROM twice WHERE twice.place = charged.place)"
         inside = "(time_us >= :start AND time_us < :end)"
@@ -322,13 +329,18 @@ class Matching:
         self._find("billed_twice", f"{other}, {theirs}", f"{unmatched} {again}")
         self._find("other_months", f"0, {theirs}", f"{unmatched} NOT {again} AND NOT {inside}")
         self._find(
+            "other_months",
+            f"ours, {theirs}",
+            "charged WHERE ours IS NOT NULL AND NOT (time_us >= :from AND time_us < :until)",
+        )
+        self._find(
             "status_differs",
-            f"ours, place, units, units * {PRICE}",
+            f"ours, place, units, units * {_PRICE}",
             "charged WHERE ours IS NOT NULL AND state NOT IN ('', our_state)",
         )
         self._find(
             "parts_differ",
-            f"ours, place, abs(units_said - our_units), abs(units_said - our_units) * {PRICE}",
+            f"ours, place, abs(units_said - our_units), abs(units_said - our_units) * {_PRICE}",
             "charged WHERE ours IS NOT NULL AND units_said NOT IN (0, our_units)",
         )
         self._find(
@@ -361,7 +373,9 @@ def _text_of(carrier_id: bytes) -> bytes:
 
 
 def prices(task: Task) -> dict[str, int]:
+    """What the contract says of money, as values of queries."""
     return {
+        "by_message": task.unit == "message",
         "price_mt": task.price_mt,
         "price_mo": task.price_mo,
         "delivered_only": task.delivered_only,

@@ -29,7 +29,16 @@ from storage.database import transaction
 from storage.settlement.bill_layout import Layout
 from storage.settlement.calendar import AHEAD_OF_UTC_US, DAY_US, day_of
 from storage.settlement.errors import SettlementError
-from storage.settlement.matching import CHARGE, FINDING_KINDS, PRICE, FindingKind, How, Matching, Task, prices
+from storage.settlement.matching import (
+    CHARGE,
+    FINDING_KINDS,
+    OUR_COST,
+    FindingKind,
+    How,
+    Matching,
+    Task,
+    prices,
+)
 from storage.settlement.statement import Source
 
 FORMAT: Final = "jingxin-reconciliation-1"
@@ -38,7 +47,7 @@ SKEW_MAX_US: Final = 60_000_000
 """A median beyond this is a clock that somebody should set; bills to the minute alone make 30 s of it."""
 
 
-_OUR_TOTALS: Final = f"""SELECT direction, state, count(*), sum(units), sum(units * {PRICE})
+_OUR_TOTALS: Final = f"""SELECT direction, state, count(*), sum(units), sum({OUR_COST})
     FROM ours WHERE inside = 1 GROUP BY 1, 2 ORDER BY 1, 2"""
 _THEIR_TOTALS: Final = f"""SELECT direction, state, count(*), sum(units), sum({CHARGE})
     FROM charged GROUP BY 1, 2 ORDER BY 1, 2"""
@@ -78,6 +87,7 @@ class Skew(Struct, frozen=True, kw_only=True):
 
     day: str
     rows: int
+    minimum_us: int
     p5_us: int
     median_us: int
     p95_us: int
@@ -278,6 +288,7 @@ def _skew_of(day: str, ordered: Sequence[int]) -> Skew:
     return Skew(
         day=day,
         rows=len(ordered),
+        minimum_us=ordered[0],
         p5_us=rank(5),
         median_us=rank(50),
         p95_us=rank(95),

@@ -146,8 +146,8 @@ def complaints(
     years_from: date | None = None,
 ) -> Complaints:
     """Complaints in 12 consecutive months (四.12): of all that end within the days given, the 12 months with
-    the most. years_from: count by years of the contract instead, which begin on this day; of those that touch
-    the days given, up to the last of these.
+    the most, of several the latest. years_from: count by years of the contract instead, which begin on this
+    day; of those that touch the days given, up to the last of these.
     """
     days: list[tuple[date, bool]] = []
     withdrawn: list[date] = []
@@ -185,7 +185,7 @@ def _twelve_months(first_day: date, last_day: date, years_from: date | None) -> 
         if end >= first_day:
             years.append((begin, min(end, last_day)))
         number += 1
-    return years or [(first_day, last_day)]
+    return years[::-1] or [(first_day, last_day)]
 
 
 def _day_after(day: date) -> date:

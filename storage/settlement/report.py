@@ -174,7 +174,7 @@ def make_report(
     month_before = period.first.later(-1)
     cut_before = cut_of(contract, Period(0, month_before, month_before), evidence.records)
 
-    _check_months(connection, contract, period, evidence)
+    check_months(connection, contract, period, evidence.known_before_us)
 
     def of(register: str) -> list[Entry]:
         """Entries that were opened in the span, and earlier ones that no report could have before."""
@@ -221,16 +221,17 @@ def make_report(
     )
 
 
-def _check_months(
-    connection: sqlite3.Connection, contract: Contract, period: Period, evidence: Evidence
+def check_months(
+    connection: sqlite3.Connection, contract: Contract, period: Period, known_before_us: int
 ) -> None:
+    """Raises SettlementError for months of which there is nothing to say."""
     if period.last_day < contract.start or period.first_day > contract.term_end:
         raise SettlementError(
             f"{period} is outside of the term, {contract.start} to {contract.term_end}: name other months, or"
             " put the renewal into the contract file"
         )
-    if evidence.known_before_us <= period.start_us:
-        known = moment(evidence.known_before_us)
+    if known_before_us <= period.start_us:
+        known = moment(known_before_us)
         raise SettlementError(f"the evidence goes to {known}: there is nothing to say of {period} yet")
     begins = evidence_begins(connection)
     if begins > str(period.last):

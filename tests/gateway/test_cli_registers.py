@@ -151,9 +151,10 @@ MISUSED: list[tuple[list[str], str]] = [
     (["maintenance", "announce", "--what", "x", "--from", "1", "--to", "2026-11-28 05:00"], f"Invalid value for '--from': {A_TIME}"),
     (["maintenance", "announce", "--what", "x", "--from", "2026-11-28 05:00", "--to", "1"], f"Invalid value for '--to': {A_TIME}"),
     ([*ADD, "--due", "1 Oct"], "Invalid value for '--due': allowed is a day such as 2026-10-01"),
-    ([*ADD, "--due", "2099-12-31"], "Invalid value for '--due': it is not late before that day is over"),
+    ([*ADD, "--due", "2099-12-31"], "Invalid value for '--due': it is not late before that day is over: enter it on the day after"),
     ([*ADD, "--done", "2026-10-01"], "Invalid value for '--done': allowed is a day after 2026-10-01"),
-    ([*ADD, "--amount", "1.00001"], "Invalid value for '--amount': allowed are yuan with at most 4 decimals, such as 12000.00"),
+    ([*ADD, "--amount", "1.00001"], "Invalid value for '--amount': allowed are yuan above 0 with at most 4 decimals, such as 12000.00"),
+    ([*ADD, "--amount", "0.00"], "Invalid value for '--amount': allowed are yuan above 0 with at most 4 decimals, such as 12000.00"),
     (["rating", "add", "--year", "3", "--support", "101", "--satisfaction", "1"], "Invalid value for '--support': Input should be less than or equal to 100"),
 ]  # fmt: skip
 

@@ -276,7 +276,9 @@ async def test_a_day_is_erased_for_good_and_its_facts_stay(
         assert house.actions() == [("wang", "erase", f"{DAYS[1]}: term is over")]
         # Repeated, there is nothing left to be done, and nothing is recorded.
         assert await house.ask("erase", "--day", DAYS[1], "--reason", "again", "--json") == 0
-        assert answer(capsys)["days_erased"] == []
+        said = capsys.readouterr()
+        assert json.loads(said.out)["days_erased"] == []
+        assert said.err.endswith("/keys has no data keys of such days: nothing was to be erased\n")
     house.follow()
     assert house.run("verify", *KEY, "--json") == 0
     report = answer(capsys)

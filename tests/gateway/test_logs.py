@@ -152,6 +152,19 @@ def test_nothing_personal_in_the_whole_output(console: bool) -> None:
     assert text.count("call 138****5678") == len(EVENTS)
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("身份证41010519900101001X。", "身份证410*************1X。"),
+        ("410105199001010012, 410105199001010013", "410*************12, 410*************13"),
+        ("id 410105199013010012", "id 410105199013010012"),  # there is no month 13
+        ("id 4101051990010100121", "id 4101051990010100121"),  # longer
+    ],
+)
+def test_numbers_of_identity_cards_are_masked(text: str, masked: str) -> None:
+    assert logs.mask_numbers(text) == masked
+
+
 @given(
     before=st.text(alphabet="ab :号(+\n", max_size=4),
     prefix=st.sampled_from(["", "86", "+86", "0086", "0", "+86 "]),

@@ -119,6 +119,18 @@ def test_no_key_is_made_beside_what_another_one_has_begun(parties: Parties) -> N
     assert list(secrets.iterdir()) == []
 
 
+def test_a_wrong_key_accuses_nobody(parties: Parties) -> None:
+    parties.sign(*history())
+    parties.witness()
+    other = parties.directory / "party-a.pub"
+    files = ("--evidence", parties.state / "evidence", "--proofs", parties.proofs)
+    said = parties.does("evidence", "verify", *files, "--key", other, status=1)
+    assert "/checkpoint: it is signed by hn-gw-1+" in said
+    assert said.endswith(": name the verifier key of this log\n")
+    said = parties.does("evidence", "verify", *files, "--key", parties.log_key, "--witness", other)
+    assert "witnessed nothing by party-a: no cosignature of it is kept" in said
+
+
 def test_a_private_key_is_never_printed(parties: Parties) -> None:
     parties.sign(*history())
     key = parties.directory / "secrets" / "signing"

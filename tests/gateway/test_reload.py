@@ -47,6 +47,8 @@ REFUSED: list[tuple[Edit, str]] = [
     (('password_file = "cucc"', 'password_file = "gone"'), "carrier[cucc].password_file: {directory}/gone: no such file: make it, or correct password_file"),
     (('["cmcc", "cucc"]', '["cmcc", "cbn"]'), "route[mobile].carriers: no carrier 'cbn': allowed are cmcc, cucc"),
     (("[evidence]", '[outcomes]\nfile = "codes.csv"\n[evidence]'), "outcomes.file: {directory}/codes.csv: line 2: retry 'never', allowed are no, later, now, alt, park"),
+    (("[evidence]", '[settlement]\ncontract_file = "contract.toml"\n[evidence]'), "settlement.contract_file: {directory}/contract.toml: No such file or directory"),
+    (("[evidence]", '[settlement]\ncontract_file = "codes.csv"\n[evidence]'), "settlement.contract_file: {directory}/codes.csv: not TOML: Expected '=' after a key in a key/value pair (at line 1, column 8)"),
     (('name = "gw-1"', 'name = "gw-2"'), "gateway.name: gw-2 instead of gw-1 needs a restart: nothing was changed"),
     (("[evidence]", "[listener]\nport = 2776\n[evidence]"), "listener.port: 2776 instead of 2775 needs a restart: nothing was changed"),
     (("[evidence]", "[http]\nport = 9465\n[evidence]"), "http.port: 9465 instead of 9464 needs a restart: nothing was changed"),

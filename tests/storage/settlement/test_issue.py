@@ -87,6 +87,18 @@ def test_versions_stay_and_name_the_one_before(story: Story) -> None:
         versions(directory, PERIOD)
 
 
+def test_no_month_gets_two_statements(story: Story) -> None:
+    story.sign()
+    put(story)
+    statement = msgspec.structs.replace(story.statement(), first_month="2026-03", last_month="2026-08")
+    statements = story.directory / "statements"
+    with pytest.raises(StatementError, match=r"months of 2026-03..2026-08 have a statement, and would be"):
+        issue(statements, statement, SIGNER, INPUTS, render)
+    (statements / PERIOD).rename(story.directory / "aside")
+    (statements / PERIOD / "v1.part").mkdir(parents=True)  # what a crash left is no statement
+    assert issue(statements, statement, SIGNER, INPUTS, render)[1]
+
+
 def test_what_a_crash_left_of_a_version_is_no_version(story: Story) -> None:
     story.sign()
     part = story.directory / "statements" / PERIOD / "v1.part"
@@ -243,8 +255,10 @@ def test_a_version_holds_what_its_note_names_and_nothing_else(story: Story) -> N
         (issued.directory.parent / name).rename(issued.directory / name)
     (issued.directory / STATEMENT_NAME).write_bytes(b"{")
     assert refusal().startswith(f"/{STATEMENT_NAME}: not as a statement is written: ")
-    with pytest.raises(StatementError, match="no version of a statement: its directory is called v1, v2 …"):
+    with pytest.raises(StatementError, match=r"no version of a statement: name one, such as .*/v"):
         read_version(issued.directory.parent)
+    with pytest.raises(StatementError, match="no version of a statement: its directory is called v1, v2 …"):
+        read_version(issued.directory.parent.parent)
 
 
 def test_the_versions_of_a_period_are_a_chain(story: Story, tmp_path: Path) -> None:

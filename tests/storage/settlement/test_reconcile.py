@@ -135,6 +135,44 @@ def test_what_failed_costs_nothing_where_only_the_delivered_counts(office: Offic
     assert [found.their_id for found in office.found["amount_differs"]] == [b"A2"]
 
 
+def test_what_costs_nothing_is_not_at_stake_where_only_the_delivered_counts(office: Office) -> None:
+    # Ours: one delivered, 300, and one failed, nothing. Theirs without amounts: the same.
+    office.took("A1", LAN, b"MK:0012")
+    office.took("A2", MEI)
+    office.took("A3", ZHU, b"MK:0012")
+
+    def delivered_only(facts: dict[str, Any]) -> None:
+        facts["delivered_only"] = True
+
+    result = office.compare(
+        row("A1", status="failed", amount=""), row("A2", MEI, amount=""), change=delivered_only
+    )
+    assert shown(result) == {"missing_there": (1, 1, 0)}
+    assert [(total.state, total.rows, total.amount) for total in result.ours] == [
+        ("delivered", 1, 300),
+        ("failed", 2, 0),
+    ]
+    assert [(total.state, total.amount) for total in result.theirs] == [("delivered", 300), ("failed", 0)]
+
+
+def test_a_text_counts_once_where_messages_are_paid_for(office: Office) -> None:
+    # Three units that the application sent as one are one message; of two parts that we cut the first is.
+    def by_message(facts: dict[str, Any]) -> None:
+        facts["unit"] = "message"
+
+    office.took("A1", units=3)
+    cut = office.story.accept_cut(2)
+    office.story.dispatch(*cut)
+    for number in cut:
+        office.story.sent(number, carrier_id=b"B%d" % number)
+        office.story.receipt(number)
+    result = office.compare(row("A1", parts=1, amount="0.03"), change=by_message)
+    assert [(total.rows, total.units, total.amount) for total in result.ours] == [(3, 2, 600)]
+    assert shown(result) == {"missing_there": (2, 1, 300)}
+    result = office.compare(row("A1", parts=3, amount="0.09"), change=by_message)
+    assert shown(result) == {"missing_there": (2, 1, 300), "parts_differ": (1, 2, 600)}
+
+
 def test_billed_twice(office: Office) -> None:
     # The nearer of two rows with one id is it. The other is not taken for the second message to the number,
     # which they do not bill, though it is near enough.
@@ -342,6 +380,14 @@ def test_the_edges_of_the_months(office: Office) -> None:
     assert [total.rows for total in result.ours] == [1]
 
 
+def test_a_known_id_at_a_time_that_is_far_off(office: Office) -> None:
+    part = office.took("A1")
+    result = office.compare(row("A1", time="2026-10-26 08:00:00"), months="2026-06..2026-06")
+    assert shown(result) == {"other_months": (1, 1, 300)}
+    (found,) = office.found["other_months"]
+    assert (found.number, found.how, found.their_time_us) == (part, "id", at("2026-10-26 08:00:00"))
+
+
 def test_what_became_known_after_the_cut(office: Office) -> None:
     office.took("A1", LAN, None)
     office.story.at("2026-12-04 00:00:00")
@@ -393,6 +439,7 @@ def test_a_clock_that_is_ahead(office: Office) -> None:
     ]
     assert seconds == [("", 21, 61, 70, 79), ("2026-06-01", 20, 61, 70, 79), ("2026-06-02", 1, -10, -10, -10)]
     assert [each.maximum_us for each in result.skew] == [80_000_000, 80_000_000, -10_000_000]
+    assert [each.minimum_us for each in result.skew] == [-10_000_000, 61_000_000, -10_000_000]
     assert result.clock_warning
 
 
