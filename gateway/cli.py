@@ -107,7 +107,9 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         # No message: the help itself was the answer to a command line without a command.
         if message := _one_line(error.format_message()):
-            typer.echo(f"jingxin: {message}: see `jingxin --help`", err=True)
+            context = getattr(error, "ctx", None)  # of what was used wrongly; its class is private to typer
+            command = "jingxin" if context is None else context.command_path
+            typer.echo(f"jingxin: {message}: see `{command} --help`", err=True)
         return error.exit_code
     except (ConfigError, ControlError, PasswordError, SettlementError, service.NotStarted) as error:
         typer.echo(f"jingxin: {_one_line(str(error))}", err=True)

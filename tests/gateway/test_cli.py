@@ -150,7 +150,7 @@ def test_account_hash_takes_one_final_newline_off(
 WRONG: list[tuple[list[str], bytes, int, str]] = [
     (["account", "hash"], b"", 1, "the password is empty: give 1 to 64 octets"),
     (["account", "hash"], b"x" * 65 + b"\n", 1, "the password has 65 octets: give at most 64"),
-    (["check"], b"", 2, "Missing option '-c' / '--config': see `jingxin --help`"),
+    (["check"], b"", 2, "Missing option '-c' / '--config': see `jingxin check --help`"),
     (["chek"], b"", 2, "No such command 'chek'. Did you mean 'check': see `jingxin --help`"),
     (["status", "-c", "nowhere.toml"], b"", 1, "nowhere.toml: no such file: name the configuration with -c FILE"),
     (["check", "-c", "{config}"], b"", 1, "{config}: account[hukou].password_file: {directory}/secrets/hukou: no such file: make it, or correct password_file"),
@@ -160,11 +160,11 @@ WRONG: list[tuple[list[str], bytes, int, str]] = [
     (["resume", "-c", "{config}"], b"", 1, "{directory}/var/control.sock: no gateway runs here: start it with `jingxin run`"),
     (["reload", "-c", "{config}"], b"", 1, "{directory}/var/control.sock: no gateway runs here: start it with `jingxin run`"),
     (["route", "explain", "-c", "{config}", "13800138000"], b"", 1, "{directory}/var/control.sock: no gateway runs here: start it with `jingxin run`"),
-    (["route", "explain", "-c", "{config}"], b"", 2, "Missing argument 'NUMBER': see `jingxin --help`"),
+    (["route", "explain", "-c", "{config}"], b"", 2, "Missing argument 'NUMBER': see `jingxin route explain --help`"),
     (["uncertain", "list", "-c", "{config}"], b"", 1, "{directory}/var/control.sock: no gateway runs here: start it with `jingxin run`"),
-    (["uncertain", "close", "-c", "{config}", "7"], b"", 2, "Missing option '--reason': see `jingxin --help`"),
-    (["uncertain", "close", "-c", "{config}", "7", "--reason", " "], b"", 2, "Invalid value: say why with --reason: see `jingxin --help`"),
-    (["uncertain", "resend", "-c", "{config}", "--reason", "asked"], b"", 2, "Missing argument 'ID...': see `jingxin --help`"),
+    (["uncertain", "close", "-c", "{config}", "7"], b"", 2, "Missing option '--reason': see `jingxin uncertain close --help`"),
+    (["uncertain", "close", "-c", "{config}", "7", "--reason", " "], b"", 2, "Invalid value: say why with --reason: see `jingxin uncertain close --help`"),
+    (["uncertain", "resend", "-c", "{config}", "--reason", "asked"], b"", 2, "Missing argument 'ID...': see `jingxin uncertain resend --help`"),
     (["evidence", "show", "-c", "{config}", "7"], b"", 1, "{directory}/var/evidence: no evidence here: look at gateway.state_dir"),
 ]  # fmt: skip
 

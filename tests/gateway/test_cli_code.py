@@ -189,10 +189,10 @@ def test_explain_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 # arguments, exit status, the error line without "jingxin: "
 WRONG: list[tuple[list[str], int, str]] = [
-    (["cmcc", "MK:0012"], 2, "Invalid value: 'cmcc', allowed are mobile, unicom, telecom, broadnet; for a carrier name the configuration with -c FILE: see `jingxin --help`"),
-    (["cucc", "MK:0012", "-c", "{config}"], 2, "Invalid value: 'cucc', allowed are cmcc, telecom, mobile, unicom, broadnet: see `jingxin --help`"),
-    (["cmcc", "ESME_RTHROTLED", "-c", "{config}"], 2, "Invalid value: 'ESME_RTHROTLED', allowed are a name of SMPP 3.4 or 5.0 such as ESME_RTHROTTLED, or 0x and 1 to 8 hexadecimal digits: see `jingxin --help`"),
-    (["cmcc", "-c", "{config}"], 2, "Missing argument 'CODE': see `jingxin --help`"),
+    (["cmcc", "MK:0012"], 2, "Invalid value: 'cmcc', allowed are mobile, unicom, telecom, broadnet; for a carrier name the configuration with -c FILE: see `jingxin code explain --help`"),
+    (["cucc", "MK:0012", "-c", "{config}"], 2, "Invalid value: 'cucc', allowed are cmcc, telecom, mobile, unicom, broadnet: see `jingxin code explain --help`"),
+    (["cmcc", "ESME_RTHROTLED", "-c", "{config}"], 2, "Invalid value: 'ESME_RTHROTLED', allowed are a name of SMPP 3.4 or 5.0 such as ESME_RTHROTTLED, or 0x and 1 to 8 hexadecimal digits: see `jingxin code explain --help`"),
+    (["cmcc", "-c", "{config}"], 2, "Missing argument 'CODE': see `jingxin code explain --help`"),
     (["cmcc", "MK:0012", "-c", "nowhere.toml"], 1, "nowhere.toml: no such file: name the configuration with -c FILE"),
 ]  # fmt: skip
 

@@ -474,7 +474,7 @@ async def test_wrong_use(
     gateway.tell()
     gateway.project()
     out, err = await gateway.run(*arguments, status=2)
-    assert (out, err) == ("", f"jingxin: {error}: see `jingxin --help`\n")
+    assert (out, err) == ("", f"jingxin: {error}: see `jingxin evidence {arguments[0]} --help`\n")
 
 
 async def test_an_id_of_another_gateway(serving: Serving) -> None:
@@ -658,15 +658,15 @@ async def test_a_directory_that_is_there_is_left_alone(serving: Serving) -> None
         hint = "Invalid value for '--output'"
         gateway.output.mkdir()
         assert await gateway.refused_with(*export, str(gateway.output), status=2) == (
-            f"{hint}: {gateway.output} exists: name another: see `jingxin --help`"
+            f"{hint}: {gateway.output} exists: name another: see `jingxin evidence export --help`"
         )
         other = gateway.output.with_name("other")
         other.with_name("other.part").mkdir()
         assert await gateway.refused_with(*export, str(other), status=2) == (
-            f"{hint}: {other}.part exists: remove what an export has left there: see `jingxin --help`"
+            f"{hint}: {other}.part exists: remove what an export has left there: see `jingxin evidence export --help`"
         )
         assert await gateway.refused_with(*export, f"{other}/further", status=2) == (
-            f"{hint}: {other} is no directory: see `jingxin --help`"
+            f"{hint}: {other} is no directory: see `jingxin evidence export --help`"
         )
         assert gateway.did() == []
 

@@ -249,9 +249,9 @@ def test_a_fact_that_has_expired_is_not_shown(config: Path, capsys: pytest.Captu
 
 
 MISUSED = [
-    (["show", "10086"], 2, "Invalid value: allowed is a Chinese mobile number such as 13812345678 or +86 138-1234-5678: see `jingxin --help`"),
-    (["forget", "x"], 2, "Invalid value: allowed is a Chinese mobile number such as 13812345678 or +86 138-1234-5678: see `jingxin --help`"),
-    (["import", "/nowhere.csv"], 2, "Invalid value for 'FILE': file '/nowhere.csv' does not exist: see `jingxin --help`"),
+    (["show", "10086"], 2, "Invalid value: allowed is a Chinese mobile number such as 13812345678 or +86 138-1234-5678: see `jingxin numbers show --help`"),
+    (["forget", "x"], 2, "Invalid value: allowed is a Chinese mobile number such as 13812345678 or +86 138-1234-5678: see `jingxin numbers forget --help`"),
+    (["import", "/nowhere.csv"], 2, "Invalid value for 'FILE': file '/nowhere.csv' does not exist: see `jingxin numbers import --help`"),
 ]  # fmt: skip
 
 

@@ -165,7 +165,10 @@ def test_wrong_use(
 ) -> None:
     assert run([*arguments, "-c", str(config)]) == 2
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", f"jingxin: {error}: see `jingxin --help`\n")
+    assert (captured.out, captured.err) == (
+        "",
+        f"jingxin: {error}: see `jingxin {' '.join(arguments[:2])} --help`\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_wrong_use(
 ) -> None:
     more = KEY if arguments[0] in ("archive", "detach", "restore") else []
     assert house.run(*arguments, *more) == status
-    assert refusal(capsys).removesuffix(": see `jingxin --help`") == error
+    assert refusal(capsys).removesuffix(f": see `jingxin evidence {arguments[0]} --help`") == error
     assert house.readable() == list(DAYS)
 
 
