@@ -126,8 +126,9 @@ _YEAR: Final = _whole(1, 99, "a year of the contract")
 _ATTRIBUTED: Final = Fact(ATTRIBUTED, _one_of("a", "b", "none"), required=False)
 
 FORMS: Final[Mapping[tuple[str, str], tuple[Fact, ...]]] = {
-    (COMPLAINT, OPENED): (Fact("cause", _text), _ATTRIBUTED),
-    (COMPLAINT, CLOSED): (Fact("result", _text), _ATTRIBUTED),
+    # owner: who sees to it (四.5)
+    (COMPLAINT, OPENED): (Fact("cause", _text), Fact("owner", _text, required=False), _ATTRIBUTED),
+    (COMPLAINT, CLOSED): (Fact("result", _text), Fact("owner", _text, required=False), _ATTRIBUTED),
     # by: who saw it first (四.1)
     (INCIDENT, OPENED): (Fact("what", _text), Fact("by", _one_of("alarm", "a", "b"), required=False)),
     (INCIDENT, RESPONDED): (Fact("what", _text),),

@@ -114,6 +114,7 @@ def _complaint(entry: Entry, contract: Contract, now_us: int) -> Row:
         "entry": entry.number,
         "at": _at(entry, OPENED),
         "cause": entry.fact("cause"),
+        "owner": entry.fact("owner") or None,
         "attributed": entry.fact(ATTRIBUTED) or None,
         "closed": _last(entry, CLOSED),  # with the result that was said then
         "result": entry.fact("result") or None,

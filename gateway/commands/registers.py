@@ -49,6 +49,7 @@ AtOption = Annotated[
 WhatOption = Annotated[str, typer.Option("--what", metavar="TEXT", help="What happens or was done.")]
 ResultOption = Annotated[str, typer.Option("--result", metavar="TEXT", help="What came of it.")]
 Attributed = Literal["a", "b", "none"]
+OwnerOption = Annotated[str | None, typer.Option("--owner", metavar="NAME", help="Who sees to it.")]
 AttributedOption = Annotated[
     Attributed | None, typer.Option("--attributed", help="To which party the cause belongs.")
 ]
@@ -71,12 +72,13 @@ def complaint_add(
     number: Annotated[
         str | None, typer.Option("--number", metavar="NUMBER", help="The subscriber's; kept sealed.")
     ] = None,
+    owner: OwnerOption = None,
     attributed: AttributedOption = None,
     at: AtOption = None,
     json: JsonOption = False,
 ) -> None:
     """Enters a complaint."""
-    facts = {"cause": cause, "attributed": attributed}
+    facts = {"cause": cause, "owner": owner, "attributed": attributed}
     _open(config, "complaint", facts, _at(at), number=number, as_json=json)
 
 
@@ -85,12 +87,13 @@ def complaint_close(
     config: ConfigOption,
     entry: EntryArgument,
     result: ResultOption,
+    owner: OwnerOption = None,
     attributed: AttributedOption = None,
     at: AtOption = None,
     json: JsonOption = False,
 ) -> None:
     """Closes a complaint, and says anew whose doing it was where that has turned out."""
-    facts = {"result": result, "attributed": attributed}
+    facts = {"result": result, "owner": owner, "attributed": attributed}
     _go_on(config, "complaint", entry, "closed", facts, _at(at), as_json=json)
 
 

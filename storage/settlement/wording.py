@@ -101,7 +101,9 @@ TERMS: Final = {
     "settlement.months": TermWording("结算周期", unit="个月"),
     "settlement.anchor": TermWording("第1期起始日"),
     "settlement.cutoff_hours": TermWording("期末后状态截止时限", unit="小时"),
-    "billing.unit": TermWording("计费单位", {"part": "按分段计条", "message": "按整条短信计条"}),
+    "billing.unit": TermWording(
+        "计费单位", {"part": "按分段计条", "message": "按整条短信计条（应用自行拆分的，各段分别计条）"}
+    ),
     "billing.count_on": TermWording("计费口径", COUNTED_ON),
     "billing.price_mt": TermWording("下行单价", unit=_YUAN_EACH),
     "billing.price_mo": TermWording("上行单价", unit=_YUAN_EACH),

@@ -66,6 +66,7 @@ def line(register: str, event: str, facts: dict[str, str], at_us: int = 0) -> tu
 AT = ["--at", "2026-10-05 09:30"]
 SENT: list[tuple[list[str], tuple[str, dict[str, Any]]]] = [
     (["complaint", "add", "--cause", "x"], opening("complaint", {"cause": "x"})),
+    (["complaint", "add", "--cause", "x", "--owner", "li"], opening("complaint", {"cause": "x", "owner": "li"})),
     (
         ["complaint", "add", "--cause", "x", "--number", "138 0013 8000", "--attributed", "b", *AT],
         opening("complaint", {"cause": "x", "attributed": "b"}, number="138 0013 8000", at_us=MORNING_US),
@@ -262,6 +263,8 @@ async def test_an_entry_that_is_closed_after_a_restart(serving: Callable[[], Any
             str(entry),
             "--result",
             "a full inbox",
+            "--owner",
+            "li",
             "--attributed",
             "none",
             "--at",
@@ -281,6 +284,7 @@ async def test_an_entry_that_is_closed_after_a_restart(serving: Callable[[], Any
             "entry": entry,
             "at": "2026-01-05 09:00:00",
             "cause": "no code",
+            "owner": "li",
             "attributed": "none",
             "closed": "2026-01-05 10:00:00",
             "result": "a full inbox",

@@ -236,7 +236,7 @@ LINES_REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("next", {"register": "force majeure", "event": "ended", "facts": {}}, "there is no entry {next}: `jingxin force-majeure list` shows those that there are"),
     ("entry", {"event": "restored"}, "complaint: no event 'restored': there are opened, closed, withdrawn"),
     ("entry", {"event": "opened", "facts": {"cause": "x"}}, "entry {entry} is opened already: nothing was entered"),
-    ("entry", {"facts": {"result": "x", "note": "y"}}, "complaint, closed: no fact 'note': allowed are result, attributed"),
+    ("entry", {"facts": {"result": "x", "note": "y"}}, "complaint, closed: no fact 'note': allowed are result, owner, attributed"),
     ("entry", {"at_us": START_US - 60_000_001}, "2026-09-21 22:12:19 is before entry {entry} was opened, 2026-09-21 22:12:20"),
     ("entry", {"at_us": START_US + AHEAD_MAX_US + 1}, f"when it happened: allowed is a time up to now, which is {NOW}"),
     ("entry", {"number": "13800138000"}, "Object contains unknown field `number`"),
