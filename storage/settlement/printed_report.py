@@ -400,7 +400,7 @@ class _Story:
             [
                 (
                     str(each.entry),
-                    each.service,
+                    _service(each),
                     each.due,
                     each.done or "未完成",
                     _arithmetic(each),
@@ -562,10 +562,12 @@ def _check_penalties(penalties: Penalties) -> None:
         raise DoesNotAddUp("due is not all penalties up to their cap, less what was due before")
 
 
+def _service(late: Late) -> str:
+    return f"{late.service}（不计不可抗力 {late.days_spared:,} 天）" if late.days_spared else late.service
+
+
 def _days(late: Late) -> str:
-    spared = f"（另有不可抗力 {late.days_spared:,} 天）" if late.days_spared else ""
-    before = f"{late.days:,} − {late.days_before:,}" if late.days_before else f"{late.days:,}"
-    return f"{before}{spared}"
+    return f"{late.days:,} − {late.days_before:,}" if late.days_before else f"{late.days:,}"
 
 
 def _arithmetic(late: Late) -> str:

@@ -403,7 +403,8 @@ def test_days_of_earlier_reports_and_of_force_majeure_are_told() -> None:
         sample_report(penalties=sample_penalties(late=(delayed,), penalty=1_200_000, due=1_200_000))
     )
     assert "12,000.00×1×1%=120.00" in text
-    assert "31−30（另有不可抗力2天）" in text
+    assert "统计门户（不计不可抗力2天）" in text
+    assert "31−30" in text
 
 
 def test_what_is_given_back_is_below_nothing() -> None:
