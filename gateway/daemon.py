@@ -49,7 +49,7 @@ from gateway.recovery import Fold, Restoration, recall_writers
 from gateway.registers import Registers
 from gateway.reload import Reload, load_outcomes
 from gateway.replies import Replies
-from gateway.reports import Reports
+from gateway.reports import Reports, is_reported
 from gateway.retention import Retention
 from gateway.routes import Routes
 from gateway.turns import TICK_S, Turns, every
@@ -341,17 +341,28 @@ class Daemon:
         )
         self.log.append(records.encode(started))
         self.pipeline.journal.configured(self._config.accounts, self._config.carriers)
-        for number in restoration.lost:
-            ended = records.Outcome(number, self.turns.now_us, _UNKNOWN, b"", "gateway", "content lost", "")
-            self.log.append(records.encode(ended))
-        if restoration.lost:
-            logger.error("messages were given up: their data keys are gone", count=len(restoration.lost))
+        self._give_up(restoration)
         self.pipeline.cut_off(cut_off)
         self.pipeline.resend_as_configured()
         for name, carrier in self._known_carriers.items():
             if name not in self.dispatch.carriers:
                 self.pipeline.detours.reroute(carrier)
         self.turns.schedule()
+
+    def _give_up(self, restoration: Restoration) -> None:
+        """What is sealed under a data key that is gone ends, and nobody can be told: the addresses are sealed
+        too. Here it is said of each, so that a person can tell the application."""
+        give_up_report = self.pipeline.reporting.give_up_report
+        for number, fate in restoration.lost:
+            name = fate.accepted.account
+            logger.error("a message is given up: its data key is gone", number=number, account=name)
+            ended = records.Outcome(number, self.turns.now_us, _UNKNOWN, b"", "gateway", "content lost", "")
+            index = self.log.append(records.encode(ended))
+            if is_reported(fate.registered_delivery, _UNKNOWN, fate.group, unsent=fate.unsent):
+                give_up_report(self._account_of(name), index)
+        for index, name in restoration.lost_reports:
+            logger.error("a report is given up: its data key is gone", record=index, account=name)
+            give_up_report(self._account_of(name), index)
 
     def _refuse_to_fork(self) -> None:
         """Indexes that were signed are never given again: evidence that was put back from an older copy is no

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -46,6 +46,7 @@ from protocol.smpp.pdu import DataSm, DeliverSm, SubmitSm
 from protocol.smpp.receipt import Receipt, is_final
 from storage import records
 from storage.errors import ContentErased, KeyFileError
+from storage.keys import KEY_REFERENCE_OCTETS
 from storage.reader import LogReader
 from storage.seal import Sealer
 
@@ -129,6 +130,15 @@ class Fate(msgspec.Struct, gc=False):
         return bool(self.accepted.flags & records.FLAG_TRANSACTION) and not self.taken
 
 
+class Unreported(NamedTuple):
+    """A report that its application has not answered. oldest: the first of the records that it is made of;
+    keys: references of the data keys that these are sealed under."""
+
+    account: str
+    oldest: int
+    keys: tuple[bytes, ...]
+
+
 class Fold:
     """Reads records in order and keeps what a restart needs."""
 
@@ -140,8 +150,7 @@ class Fold:
         self.learned: list[tuple[int, records.Ported | records.OptedOut]] = []
         self._groups: dict[int, Group] = {}  # by the number of their first part
         self.ways: dict[int, str] = {}  # which carrier a part of each was dispatched to last
-        # Record index -> (account, number of the oldest record needed to rebuild the report).
-        self.unreported: dict[int, tuple[str, int]] = {}
+        self.unreported: dict[int, Unreported] = {}  # by the index of the record that is reported
         self.records = 0
         self._apply: dict[type, Callable[[int, Any], None]] = {
             records.Accepted: self._accepted,
@@ -288,17 +297,25 @@ class Fold:
         if not stale and (fate.state in (DISPATCHED, UNCERTAIN) or not fate.carrier_id):
             self._learn(fate, record.carrier, record.carrier_id)
         if ends:
-            self._finish(index, number, fate, record.message_state, record.err, time_us)
+            self._finish(index, number, fate, record.message_state, record.err, time_us, record.content)
         elif (
             not stale
             and not is_final(_receipt_of(record))
             and wanted(fate.registered_delivery, record.message_state, final=False)
         ):
-            self.unreported[index] = (fate.accepted.account, fate.accepted.first or number)
+            self._report(index, number, fate, record.content)
 
     def _finish(
-        self, index: int, number: int, fate: Fate, message_state: int, error: bytes, time_us: int
+        self,
+        index: int,
+        number: int,
+        fate: Fate,
+        message_state: int,
+        error: bytes,
+        time_us: int,
+        receipt: bytes = b"",
     ) -> None:
+        """receipt: the sealed one that says so, if one does."""
         del self.open[number]
         fate.state = FINAL
         fate.message_state, fate.error, fate.final_us = message_state, error, time_us
@@ -306,19 +323,24 @@ class Fold:
         if len(self.finished) > FINISHED_MAX:
             self.finished.popitem(last=False)
         if is_reported(fate.registered_delivery, message_state, fate.group, unsent=fate.unsent):
-            self.unreported[index] = (fate.accepted.account, fate.accepted.first or number)
+            self._report(index, number, fate, receipt)
+
+    def _report(self, index: int, number: int, fate: Fate, receipt: bytes) -> None:
+        accepted = fate.accepted
+        keys = _keys(accepted.content, receipt)
+        self.unreported[index] = Unreported(accepted.account, accepted.first or number, keys)
 
     def _reply(self, index: int, record: records.Reply) -> None:
         if record.waits:
             self.replies[index] = record
         elif record.account:
-            self.unreported[index] = (record.account, index)
+            self.unreported[index] = Unreported(record.account, index, _keys(record.content))
 
     def _assembled(self, index: int, record: records.Assembled) -> None:
-        for reply in record.replies:
-            self.replies.pop(reply, None)
+        parts = [part for reply in record.replies if (part := self.replies.pop(reply, None))]
         if record.account:
-            self.unreported[index] = (record.account, min(record.replies))
+            keys = _keys(*(part.content for part in parts))
+            self.unreported[index] = Unreported(record.account, min(record.replies), keys)
 
     def _outcome(self, index: int, record: records.Outcome) -> None:
         if fate := self.open.get(record.number):
@@ -361,8 +383,9 @@ class Restoration:
     ) -> None:
         """give_up_lost: what is open, and sealed under a data key that is gone, does not keep it from
         starting."""
-        self.lost: list[int] = []  # open parts of that kind, which the caller ends
-        self._lost_others = 0
+        # Open parts of that kind, which the caller ends; and reports, which it gives up, by their records.
+        self.lost: list[tuple[int, Fate]] = []
+        self.lost_reports: list[tuple[int, str]] = []
         self._give_up_lost = give_up_lost
         self._fold = fold
         self._long_texts = long_texts
@@ -376,8 +399,8 @@ class Restoration:
     def restore(self) -> list[Part]:
         """Returns the parts whose attempt was cut off by the end of the last process, oldest first.
 
-        The caller makes them uncertain, in a record and in fact. Raises KeyFileError where what is open needs
-        data keys that are gone: no erasure takes those (gateway/retention.py), so somebody else did.
+        The caller makes them uncertain, in a record and in fact. Raises KeyFileError where open parts or
+        reports need data keys that are gone: no erasure takes those (gateway/retention.py).
         """
         fold, open_parts = self._fold, self._open
         cut_off = []
@@ -390,14 +413,19 @@ class Restoration:
             self._restore_waiting(index, record)
         for index, reply in sorted(fold.replies.items()):
             self._restore_reply(index, reply)
-        if (self.lost or self._lost_others) and not self._give_up_lost:
+        keys = {key for each in fold.unreported.values() for key in each.keys}
+        gone = {key for key in keys if not self._sealer.has_key(key)}
+        for index, report in sorted(fold.unreported.items()):
+            if gone.intersection(report.keys):
+                self.lost_reports.append((index, report.account))
+            else:
+                self._account_of(report.account).outbox.put_behind(index, report.oldest)
+        if (self.lost or self.lost_reports) and not self._give_up_lost:
             raise KeyFileError(
                 f"{self._sealer.keys_directory}: data keys are gone that {len(self.lost):,} open messages and"
-                f" {self._lost_others:,} replies and receipts need: put the directory back from its copy (if"
-                " there is none, `--give-up-lost` ends these messages as unknown)"
+                f" {len(self.lost_reports):,} reports to applications need: put the directory back from its"
+                " copy (if there is none, `--give-up-lost` ends these messages, and reports nothing)"
             )
-        for index, (account, number) in sorted(fold.unreported.items()):
-            self._account_of(account).outbox.put_behind(index, number)
         logger.info(
             "recovered",
             records=fold.records,
@@ -415,7 +443,7 @@ class Restoration:
         except ContentErased:
             # Its day's key is gone: nobody can send it or compare its number any more.
             if fate.state != FINAL:
-                self.lost.append(number)
+                self.lost.append((number, fate))
             return None
         pdu = submit_of_body(body)
         source_field, destination_field = address_fields(pdu, body)
@@ -492,10 +520,7 @@ class Restoration:
     def _restore_reply(self, index: int, record: records.Reply) -> None:
         try:
             pdu = decode(self._sealer.unseal(index, record.content))
-        except ContentErased:
-            self._lost_others += 1
-            return
-        except PduError:
+        except (ContentErased, PduError):
             return
         assert isinstance(pdu, DeliverSm | DataSm)
         self._replies.restore(self._carrier_of(record.carrier), index, record, pdu)
@@ -504,10 +529,7 @@ class Restoration:
         try:
             frame = self._sealer.unseal(index, record.content)
             pdu = decode(frame)
-        except ContentErased:
-            self._lost_others += 1
-            return
-        except PduError:
+        except (ContentErased, PduError):
             return
         assert isinstance(pdu, DeliverSm | DataSm)
         receipt = receipt_in(pdu)
@@ -516,6 +538,11 @@ class Restoration:
         correlation = self._carrier_of(record.carrier).correlation
         if correlation.find(receipt, addresses)[1] != MISMATCH:
             correlation.wait(WaitingReceipt(index, record.time_us, receipt, addresses, is_final(receipt)))
+
+
+def _keys(*sealed: bytes) -> tuple[bytes, ...]:
+    """References of the data keys, each once, of what is sealed; of nothing there is none."""
+    return tuple(dict.fromkeys(each[:KEY_REFERENCE_OCTETS] for each in sealed if each))
 
 
 def _receipt_of(record: records.Receipt) -> Receipt:

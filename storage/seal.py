@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from protocol.smpp.times import SHANGHAI
-from storage.errors import ContentDamaged
+from storage.errors import ContentDamaged, ContentErased
 from storage.keys import KEY_REFERENCE_OCTETS, DataKey, Keyring
 from storage.records import KeyOpened
 
@@ -61,6 +61,14 @@ class Sealer:
         """`index`: of the record that will hold the result (`EvidenceLog.next_index`), each used once."""
         assert self._reference, "open_key comes first"
         return self._reference + self._encrypt(_nonce(0, index), content, None)
+
+    def has_key(self, sealed: bytes) -> bool:
+        """Whether the key of this content is there. Raises KeyFileError for one that is damaged."""
+        try:
+            self._keyring.key(sealed[:KEY_REFERENCE_OCTETS])
+        except ContentErased:
+            return False
+        return True
 
     def unseal(self, index: int, sealed: bytes) -> bytes:
         """`index`: of the record that holds it. Raises ContentErased, ContentDamaged, KeyFileError."""

@@ -24,7 +24,9 @@ TargetArgument = Annotated[
 LostOption = Annotated[
     bool,
     typer.Option(
-        "--give-up-lost", help="End open messages as unknown whose data key is gone for good, and start."
+        "--give-up-lost",
+        help="Start though data keys are gone for good: end open messages as unknown, and report nothing of"
+        " them.",
     ),
 ]
 

@@ -60,8 +60,9 @@ def test_open_messages_whose_keys_are_gone_are_not_left_out_silently(make_world:
     end = world.run_to_its_end()
     assert (end.returncode, end.stderr.splitlines()[-1]) == (
         1,
-        f"jingxin: {keys}: data keys are gone that 3 open messages and 0 replies and receipts need: put the"
-        " directory back from its copy (if there is none, `--give-up-lost` ends these messages as unknown)",
+        f"jingxin: {keys}: data keys are gone that 3 open messages and 0 reports to applications need: put"
+        " the directory back from its copy (if there is none, `--give-up-lost` ends these messages, and"
+        " reports nothing)",
     )
     # Put back beside what the failed start made, they are all there.
     for path in (world.directory / "aside").iterdir():
@@ -75,9 +76,44 @@ def test_open_messages_whose_keys_are_gone_are_not_left_out_silently(make_world:
     world.options = ("--give-up-lost",)
     world.start(ready=False)
     world.kill()
+    said = [line for line in world.log().splitlines() if "a message is given up" in line]
+    assert len(said) == 3
+    # From then on nothing is missing.
+    world.options = ()
+    world.start(ready=False)
+    with Application(world.port) as application:
+        assert application.bind() == ROK
+        assert application.hears_nothing()
+    world.kill()
     report = world.verify()
     assert (report.open, report.outcomes, report.sound) == (0, {"unknown": 3}, False)
     assert "is gone, and no record says that" in report.faults[0].reason
+
+
+def test_reports_whose_keys_are_gone_are_not_given_up_silently(world: World) -> None:
+    with Application(world.port) as application:
+        assert application.bind(BindTransmitter) == ROK
+        application.submit_all(submit_sm(number) for number in range(3))
+        application.unbind()
+    until("all receipts are here", lambda: carrier_facts(world)["receipts"] == 3)
+    world.stop()
+    keys, aside = world.state_dir / "evidence" / "keys", world.directory / "aside"
+    keys.rename(aside)
+    end = world.run_to_its_end()
+    assert "that 0 open messages and 3 reports to applications need: put the directory back" in end.stderr
+    world.options = ("--give-up-lost",)
+    world.start()
+    with Application(world.port) as application:
+        assert application.bind(BindReceiver) == ROK
+        assert application.hears_nothing()
+    world.kill()
+    assert world.log().count("a report is given up: its data key is gone") == 3
+    world.options = ()
+    world.start()
+    world.kill()
+    for path in aside.iterdir():
+        path.rename(keys / path.name)
+    assert world.verify().sound
 
 
 def test_receipts_wait_for_an_absent_application(world: World) -> None:
