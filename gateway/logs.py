@@ -60,9 +60,10 @@ _NUMBER: Final = re.compile(
 
 # The number of an identity card (GB 11643): district, day of birth, order, check.
 _IDENTITY: Final = re.compile(
-    r"(?<![0-9])([0-9]{3})[0-9]{3}(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{2}"
-    r"([0-9][0-9Xx])(?![0-9])"
+    r"(?<![0-9])[1-8][0-9]{5}(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx](?![0-9])"
 )
+_CHECK_WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_CHECK_DIGITS: Final = "10X98765432"
 
 # Full-width digits are as readable as others; a line has them in ASCII.
 _TO_ASCII: Final = str.maketrans("０１２３４５６７８９＋", "0123456789+")
@@ -111,8 +112,17 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 def mask_numbers(text: str) -> str:
     """`text` with every mobile number in it as `138****5678`, and every number of an identity card as its
     first three and last two digits."""
-    text = _IDENTITY.sub(r"\1*************\2", text.translate(_TO_ASCII))
+    text = _IDENTITY.sub(_mask_identity, text.translate(_TO_ASCII))
     return _NUMBER.sub(lambda match: match[1] + mask(match[2].encode()), text)
+
+
+def _mask_identity(match: re.Match[str]) -> str:
+    """What has another check digit is an id of somebody's."""
+    number = match[0]
+    weighed = sum(weight * int(digit) for weight, digit in zip(_CHECK_WEIGHTS, number, strict=False))
+    if _CHECK_DIGITS[weighed % 11] != number[-1].upper():
+        return number
+    return f"{number[:3]}{'*' * 13}{number[-2:]}"
 
 
 def _redact_mapping(mapping: MutableMapping[str, Any], depth: int) -> dict[str, Any]:

@@ -441,7 +441,8 @@ class Restoration:
         try:
             body = self._sealer.unseal(fate.content_index, fate.content)
         except ContentErased:
-            # Its day's key is gone: nobody can send it or compare its number any more.
+            # Its data key is gone: nobody can send it, or compare its number. One that is final waits for
+            # nothing but duplicates.
             if fate.state != FINAL:
                 self.lost.append((number, fate))
             return None

@@ -39,7 +39,14 @@ logger = structlog.get_logger()
 
 # Tables whose changes are told by their name; accounts and carriers are told one by one.
 _TABLES_ALIVE: Final = (
-    *("evidence", "numbers", "lanes", "outcomes", "replies", "routes", "limits", "settlement"),
+    "evidence",
+    "numbers",
+    "lanes",
+    "outcomes",
+    "replies",
+    "routes",
+    "limits",
+    "settlement",
 )
 
 # Keys that sockets, files and memory were made from at the start, by table; none named: all of it.

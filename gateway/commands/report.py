@@ -45,6 +45,10 @@ app = typer.Typer(no_args_is_help=True, help="Service level and the yearly asses
 REPORT_NAME: Final = "report.json"
 PRINTED_NAME: Final = "report.pdf"
 
+FontOption = Annotated[
+    Path | None,
+    typer.Option("--font", metavar="FILE", help="With which it was printed (default: settlement.font_file)."),
+]
 OutputOption = Annotated[
     Path | None,
     typer.Option(
@@ -131,10 +135,11 @@ def verify(
     contract: ContractOption = None,
     codes: CodesOption = None,
     scratch: ScratchOption = None,
+    font: FontOption = None,
     json: JsonOption = False,
 ) -> None:
     """Checks the evidence, makes the report again from its raw records, and compares; exits 1 where they
-    differ. As `statement verify`; a report has no signature of its own.
+    differ. As `statement verify`; a report has no signature of its own. Its PDF is printed again too.
     """
     from gateway.settlement_inputs import copies_in, inputs_of_version
     from storage.proofs.verify_tree import Proofs
@@ -143,7 +148,8 @@ def verify(
     from storage.settlement.errors import SettlementError
 
     given = believed(config, evidence, proofs, key)
-    font = None if config is None else read(config).settlement.font_file
+    if font is None and config is not None:
+        font = read(config).settlement.font_file
     file = report / REPORT_NAME
     if not file.exists():
         raise SettlementError(
@@ -176,18 +182,24 @@ def verify(
 def _compare_print(file: Path, what: Report | Assessment, font: Path | None) -> list[Finding]:
     """The PDF, if it is there, is the one that is printed from the JSON."""
     from storage.settlement.check import Finding
+    from storage.settlement.fonts import FontMissing
     from storage.settlement.printed_report import printed_report
+    from storage.settlement.tables import DoesNotAddUp
 
-    if not file.exists() or file.read_bytes() == printed_report(what, font):
+    if not file.exists():
         return []
-    return [
-        Finding(
-            path=file.name,
-            stated="another print",
-            computed="what is printed of report.json here: with the same font and version of the program it"
-            " is the same",
+    try:
+        if file.read_bytes() == printed_report(what, font):
+            return []
+        printed = (
+            f"what {REPORT_NAME} gives here; with the same font and version of the program it is the same"
         )
-    ]
+    except DoesNotAddUp as error:
+        printed = f"nothing, since {REPORT_NAME} contradicts itself: {error}"
+    except FontMissing as error:
+        typer.echo(f"jingxin: {file} was not compared: {error}", err=True)
+        return []
+    return [Finding(path=file.name, stated="another print", computed=printed)]
 
 
 def _known(gateway: GatewayConfig, ledger: sqlite3.Connection) -> Evidence:
@@ -306,7 +318,7 @@ def _shown(report: Report) -> dict[str, Any]:
                 "service": each.service,
                 "due": each.due,
                 "done": each.done or "-",
-                "days": each.days - each.days_before,
+                "days": each.days,
                 "days_before": each.days_before,
                 "penalty_yuan": yuan(each.penalty),
             }

@@ -130,7 +130,7 @@ def links_down(
 
 def planned_until(connection: sqlite3.Connection, now_us: int) -> int:
     """When the last planned work that has begun was over, or will be: at its end, or as it was announced if
-    that is earlier. 0: there was none."""
+    that is earlier, however short the notice was. 0: there was none."""
     ends = (
         min(entry.when(ENDED) or announced_us, announced_us)
         for entry in entries(connection, MAINTENANCE, Cut.until(now_us))

@@ -206,7 +206,8 @@ def _check_apart(directory: Path, statement: Statement) -> None:
         if overlaps and any(_VERSION.fullmatch(each.name) for each in listed(path)):
             raise StatementError(
                 f"{path}: months of {period_of(statement)} have a statement, and would be paid twice: were"
-                " settlement.anchor or settlement.months changed? (if that is agreed, move it away)"
+                " settlement.anchor or settlement.months changed? (if that is agreed, move it out of this"
+                " directory)"
             )
 
 

@@ -85,13 +85,16 @@ _CHARGED: Final = """CREATE VIEW charged AS SELECT billed.place, billed.directio
 _PRICE: Final = "(CASE direction WHEN 'mo' THEN :price_mo ELSE :price_mt END)"
 
 
-def _cost(state: str) -> str:
-    """Of units in that state, by the contract."""
-    return f"(CASE WHEN :delivered_only AND {state} != 'delivered' THEN 0 ELSE units * {_PRICE} END)"
+def _price(*states: str) -> str:
+    """Of a unit that is in one of these states, by the contract."""
+    return (
+        f"(CASE WHEN :delivered_only AND 'delivered' NOT IN ({', '.join(states)}) THEN 0 ELSE {_PRICE} END)"
+    )
 
 
-OUR_COST: Final = _cost("state")
-_EXPECTED: Final = _cost("coalesce(nullif(state, ''), our_state)")
+OUR_COST: Final = f"units * {_price('state')}"
+_SAID_STATE: Final = "coalesce(nullif(state, ''), our_state, 'delivered')"
+_EXPECTED: Final = f"units * {_price(_SAID_STATE)}"
 CHARGE: Final = f"(CASE WHEN amount >= 0 THEN amount ELSE {_EXPECTED} END)"
 
 
@@ -335,12 +338,12 @@ class Matching:
         )
         self._find(
             "status_differs",
-            f"ours, place, units, units * {_PRICE}",
+            f"ours, place, units, units * {_price('state', 'our_state')}",
             "charged WHERE ours IS NOT NULL AND state NOT IN ('', our_state)",
         )
         self._find(
             "parts_differ",
-            f"ours, place, abs(units_said - our_units), abs(units_said - our_units) * {_PRICE}",
+            f"ours, place, abs(units_said - our_units), abs(units_said - our_units) * {_price('our_state')}",
             "charged WHERE ours IS NOT NULL AND units_said NOT IN (0, our_units)",
         )
         self._find(

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from storage.settlement.amounts import cut_decimal, rounded
+from storage.settlement.amounts import FEN, cut_decimal, rounded
 from storage.settlement.calendar import day_of, day_us
 from storage.settlement.contract import Contract
 from storage.settlement.counts import Cut
@@ -47,7 +47,7 @@ class Late(Struct, frozen=True, kw_only=True):
 class Penalties(Struct, frozen=True, kw_only=True):
     """before: penalties of earlier months, due_before: what there was to pay of them under the cap of then.
     cap: cap_share of the amount of the contract, None where that names none. due: `before` and `penalty`
-    together under the cap, less due_before."""
+    together under the cap, to the fen, less due_before."""
 
     late: tuple[Late, ...]
     penalty: int
@@ -81,16 +81,15 @@ def penalties(connection: sqlite3.Connection, contract: Contract, before: Known,
     late = tuple(_changes(earlier, all_now))
     penalty = sum(each.penalty for each in late)
     penalty_before = sum(each.penalty for each in earlier.values())
-    due_before = _capped(penalty_before, cap(contract, before.end_us))
-    most = cap(contract, now.end_us)
+    due_before = _due(contract, penalty_before, before.end_us)
     return Penalties(
         late=late,
         penalty=penalty,
         before=penalty_before,
         due_before=due_before,
         cap_share=cut_decimal(_terms_before(contract, now.end_us).penalty.cap),
-        cap=most,
-        due=_capped(penalty_before + penalty, most) - due_before,
+        cap=cap(contract, now.end_us),
+        due=_due(contract, penalty_before + penalty, now.end_us) - due_before,
     )
 
 
@@ -106,8 +105,11 @@ def _terms_before(contract: Contract, end_us: int) -> Terms:
     return contract.terms(day_of(end_us - 1))
 
 
-def _capped(penalty: int, most: int | None) -> int:
-    return penalty if most is None else min(penalty, most)
+def _due(contract: Contract, penalty: int, end_us: int) -> int:
+    """Of all penalties up to then."""
+    most = cap(contract, end_us)
+    capped = penalty if most is None else min(penalty, most)
+    return rounded(Fraction(capped), FEN, _terms_before(contract, end_us).reduction.rounding)
 
 
 def _delays(connection: sqlite3.Connection, contract: Contract, known: Known) -> dict[int, _Delay]:

@@ -20,7 +20,7 @@ from typing import Final
 from reportlab.platypus import CondPageBreak, Flowable, KeepTogether, PageBreak, Spacer, Table
 
 from storage.settlement import wording
-from storage.settlement.amounts import cut_decimal
+from storage.settlement.amounts import FEN, cut_decimal
 from storage.settlement.assessment import Assessment
 from storage.settlement.charts import rates_chart
 from storage.settlement.fonts import register_font
@@ -28,7 +28,7 @@ from storage.settlement.paper import RED, TOTAL, WIDTH, Blocks, Edges, NumberedC
 from storage.settlement.penalties import Late, Penalties
 from storage.settlement.printed import rates_table
 from storage.settlement.quality import Coverage, Delays
-from storage.settlement.report import Incident, MonthlyRate, Report, Stretch
+from storage.settlement.report import Announcement, Incident, MonthlyRate, Report, Stretch
 from storage.settlement.service import RateName, Service
 from storage.settlement.tables import CHARTED_MAX, DoesNotAddUp, exemptions, indicators, ranked
 
@@ -340,14 +340,16 @@ class _Story:
     def _maintenance(self) -> Iterable[Flowable]:
         works = self._report.maintenance
         yield from self._section("六、计划检修（合同四.7）")
-        yield self._blocks.note("提前：从通知到计划开始的整小时数，其后为约定的最少小时数。")
+        yield self._blocks.note(
+            "提前：从通知（录入在后的，从录入）到计划开始的整小时数，其后为约定的最少小时数。"
+        )
         table = self._listed(
             ("编号", "事项", "通知时间", "实际开始", "实际结束", "提前/约定", "判定"),
             [
                 (
                     str(each.entry),
                     each.what,
-                    each.announced,
+                    _announced(each),
                     each.began or wording.NOT_RECORDED,
                     each.ended or wording.NOT_RECORDED,
                     f"{each.notice_hours:,}/{each.notice_min_hours:,}",
@@ -558,8 +560,13 @@ def _check_penalties(penalties: Penalties) -> None:
         raise DoesNotAddUp("penalty is not the sum of what was late")
     together = penalties.before + penalties.penalty
     most = together if penalties.cap is None else penalties.cap
-    if penalties.due != min(together, most) - penalties.due_before:
+    if abs(min(together, most) - penalties.due_before - penalties.due) >= FEN:
         raise DoesNotAddUp("due is not all penalties up to their cap, less what was due before")
+
+
+def _announced(work: Announcement) -> str:
+    """With when it was entered, where that was later."""
+    return work.announced if work.written <= work.announced else f"{work.announced} {work.written} 录入"
 
 
 def _service(late: Late) -> str:

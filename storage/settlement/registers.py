@@ -126,6 +126,11 @@ def announced_end(entry: Entry) -> int:
     return moment_us(entry.fact("to")) if entry.fact("to") else 0
 
 
+def announced_us(entry: Entry) -> int:
+    """When planned work was announced: not before it was written down."""
+    return max(entry.when(OPENED), entry.events[0].time_us)
+
+
 class Complaints(Struct, frozen=True):
     """The most complaints in any 12 months, and which those are; both days are included."""
 

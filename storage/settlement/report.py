@@ -39,6 +39,7 @@ from storage.settlement.registers import (
     Entry,
     Event,
     all_entries,
+    announced_us,
     entries,
     touching,
 )
@@ -90,11 +91,13 @@ class Incident(Struct, frozen=True, kw_only=True):
 
 
 class Announcement(Struct, frozen=True, kw_only=True):
-    """Planned work. notice_hours: from the announcement to the planned begin, cut."""
+    """Planned work. notice_hours: from the announcement, as it was said and written down, to the planned
+    begin, cut."""
 
     entry: int
     what: str
     announced: str
+    written: str  # when the announcement was entered
     began: str
     ended: str
     notice_hours: int
@@ -176,14 +179,22 @@ def make_report(
 
     check_months(connection, contract, period, evidence.known_before_us)
 
-    def of(register: str) -> list[Entry]:
-        """Entries that were opened in the span, and earlier ones that no report could have before."""
+    def of(register: str, event: str = OPENED) -> list[Entry]:
+        """Entries of which this happened in the span, and earlier ones that no report could have before."""
         return [
             each
             for each in entries(connection, register, cut)
-            if each.when(OPENED) < end_us
-            and (each.when(OPENED) >= start_us or each.events[0].time_us >= cut_before.before_us)
+            if 0 < each.when(event) < end_us
+            and (each.when(event) >= start_us or each.events[0].time_us >= cut_before.before_us)
         ]
+
+    prevented = {
+        each.number: each
+        for each in (
+            *touching(connection, FORCE_MAJEURE, cut, start_us, end_us),
+            *of(FORCE_MAJEURE, BEGAN),
+        )
+    }
 
     return Report(
         format=FORMAT,
@@ -214,7 +225,7 @@ def make_report(
                 last_written=moment(each.events[-1].time_us),
                 proven=_moment_or_empty(each.when(PROOF)),
             )
-            for each in touching(connection, FORCE_MAJEURE, cut, start_us, end_us)
+            for _, each in sorted(prevented.items())
         ),
         penalties=penalties(connection, contract, Known(start_us, cut_before), Known(now_us, cut)),
         withdrawals=tuple(_withdrawals(connection, period, cut, cut_at(evidence))),
@@ -342,16 +353,16 @@ def _withdrawal(entry: Entry, line: Event) -> Withdrawal:
 
 
 def _announcement(entry: Entry, contract: Contract) -> Announcement:
-    announced_us = entry.when(OPENED)
     planned_us = moment_us(entry.fact("from"))
-    min_hours = contract.terms(day_of(announced_us)).maintenance.min_notice_hours
+    min_hours = contract.terms(day_of(planned_us)).maintenance.min_notice_hours
     return Announcement(
         entry=entry.number,
         what=entry.fact("what"),
-        announced=moment(announced_us),
+        announced=moment(entry.when(OPENED)),
+        written=moment(entry.events[0].time_us),
         began=_moment_or_empty(entry.when(BEGAN)),
         ended=_moment_or_empty(entry.when(ENDED)),
-        notice_hours=(planned_us - announced_us) // _HOUR_US,
+        notice_hours=(planned_us - announced_us(entry)) // _HOUR_US,
         notice_min_hours=min_hours,
     )
 

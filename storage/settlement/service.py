@@ -23,11 +23,11 @@ from storage.settlement.registers import (
     ENDED,
     FORCE_MAJEURE,
     MAINTENANCE,
-    OPENED,
     PROOF,
     PROOF_DAYS,
     Entry,
     announced_end,
+    announced_us,
     complaints,
     touching,
 )
@@ -260,7 +260,7 @@ def _as_announced(entry: Entry, terms: Terms) -> tuple[int, int]:
     if not to_us:
         return 0, 0
     from_us = moment_us(entry.fact("from"))
-    if from_us - entry.when(OPENED) < terms.maintenance.min_notice_hours * _HOUR_US:
+    if from_us - announced_us(entry) < terms.maintenance.min_notice_hours * _HOUR_US:
         return 0, 0
     return max(entry.when(BEGAN), from_us), min(entry.when(ENDED) or to_us, to_us)
 

@@ -483,7 +483,7 @@ class Service:
         for record in self.projection.notes:
             entry, facts = record["entry"] or record.index, dict(record["facts"])
             if record["event"] == "opened":
-                opened.setdefault(entry, record["at_us"])
+                opened.setdefault(entry, max(record["at_us"], record["time_us"]))
             if record["register"] == "maintenance" and "to" in facts:
                 announced[entry] = months.time_us(facts["from"]), months.time_us(facts["to"])
         notice_us = self.terms.maintenance["min_notice_hours"] * months.HOUR_US

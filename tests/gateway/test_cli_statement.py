@@ -313,6 +313,13 @@ def test_a_report_is_made_again_by_the_other_party(parties: Parties, tmp_path: P
         (given / "report.pdf").write_bytes(printed + b"\n")
         answer = parties.answers("report", "verify", given, *files, status=1)
         assert [each["path"] for each in answer["differences"]] == ["report.pdf"]
+        whole = (given / "report.json").read_bytes()
+        (given / "report.json").write_bytes(whole.replace(b'"penalty":0', b'"penalty":1'))
+        answer = parties.answers("report", "verify", given, *files, status=1)
+        penalty, print_ = answer["differences"]
+        assert (penalty["path"].split(".")[-2:], penalty["stated"]) == (["penalties", "penalty"], "1")
+        assert print_["computed"].startswith("nothing, since report.json contradicts itself: penalty is not")
+        (given / "report.json").write_bytes(whole)
         (given / "report.pdf").unlink()
         assert parties.answers("report", "verify", given, *files)["agrees"] is True
         (given / "report.pdf").write_bytes(printed)

@@ -145,6 +145,30 @@ def test_each_month_alone_adds_up_to_all_of_them(tmp_path: Path) -> None:
         assert sum(months) == of(story, HALF_YEARS[0]).due == 11_500_100
 
 
+def test_what_is_due_is_whole_fen(tmp_path: Path) -> None:
+    # Rounded to 0.0001 yuan: 1,000.01 yuan, 1 % for 29 days of June: 290.0029 yuan, of which 290.00 are due.
+    contract = shipped_contract()
+    reduction = msgspec.structs.replace(contract.signed.reduction, to=1)
+    signed = msgspec.structs.replace(contract.signed, reduction=reduction)
+    with Story(tmp_path) as story:
+        late_since(story, "2026-06-01", "2026-06-02 09:00:00", "10000100")
+        story.at("2026-07-10").deliver()
+        found = of(story, "2026-06..2026-06", msgspec.structs.replace(contract, signed=signed))
+    assert (found.penalty, found.due) == (2_900_029, 2_900_000)
+
+
+def test_force_majeure_entered_too_late_for_a_report_is_in_the_next(tmp_path: Path) -> None:
+    with Story(tmp_path, "2025-12-01 00:00:00") as story:
+        story.at("2026-06-10 09:00:00")
+        begun = at("2026-05-10 10:00:00")
+        flood = story.write(Noted(story.now_us, "force majeure", 0, "opened", begun, "li", []))
+        for event, when in (("began", "2026-05-10 10:00:00"), ("ended", "2026-05-11 10:00:00")):
+            noted_at(story, "force majeure", event, flood, when)
+        story.at("2026-12-10").deliver()
+        found = [[each.entry for each in report_of(story, months).force_majeure] for months in HALF_YEARS]
+    assert found == [[], [flood]]
+
+
 def test_a_fault_entered_too_late_for_a_report_is_in_the_next(tmp_path: Path) -> None:
     with Story(tmp_path, "2025-12-01 00:00:00") as story:
         story.at("2026-06-05 09:00:00")

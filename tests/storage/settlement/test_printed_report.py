@@ -78,6 +78,7 @@ def sample_report(**changes: Any) -> Report:
                 entry=311,
                 what="短信网关割接",
                 announced="2026-06-01 00:00:00",
+                written="2026-06-01 00:00:00",
                 began="2026-06-03 01:10:00",
                 ended="",
                 notice_hours=49,
@@ -407,6 +408,11 @@ def test_days_of_earlier_reports_and_of_force_majeure_are_told() -> None:
     assert "31−30" in text
 
 
+def test_an_announcement_that_was_entered_later_says_when() -> None:
+    work = msgspec.structs.replace(SAMPLE.maintenance[0], written="2026-06-20 09:00:00")
+    assert "2026-06-0100:00:002026-06-2009:00:00录入" in text_of(sample_report(maintenance=(work,)))
+
+
 def test_what_is_given_back_is_below_nothing() -> None:
     delayed = late(601, "统计门户", days=0, days_before=4, penalty=-4_800_000)
     given_back = sample_penalties(
@@ -602,8 +608,8 @@ def test_the_same_report_gives_the_same_octets(octets: bytes) -> None:
         sample_report(penalties=sample_penalties(penalty=1)),
         sample_report(penalties=sample_penalties(due=1)),
         sample_report(penalties=sample_penalties(cap=1)),
-        sample_report(penalties=sample_penalties(due_before=1)),
-        sample_report(penalties=sample_penalties(before=1)),
+        sample_report(penalties=sample_penalties(due_before=100)),
+        sample_report(penalties=sample_penalties(before=100)),
         sample_assessment(score=68),
         sample_assessment(score=None),
     ],

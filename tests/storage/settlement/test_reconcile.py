@@ -153,6 +153,14 @@ def test_what_costs_nothing_is_not_at_stake_where_only_the_delivered_counts(offi
         ("failed", 2, 0),
     ]
     assert [(total.state, total.amount) for total in result.theirs] == [("delivered", 300), ("failed", 0)]
+    # The parts of what failed cost nothing, and whether it failed or is unknown neither.
+    result = office.compare(
+        row("A1", status="failed", parts=3, amount="0"),
+        row("A2", MEI, amount=""),
+        row("A3", ZHU, status="?", amount="0"),
+        change=delivered_only,
+    )
+    assert shown(result) == {"status_differs": (1, 1, 0), "parts_differ": (1, 2, 0)}
 
 
 def test_a_text_counts_once_where_messages_are_paid_for(office: Office) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from storage.records import Accepted
+from storage.records import Accepted, Noted
 from storage.settlement.contract import Contract, shipped_contract
 from storage.settlement.statement import Figures, Statement
 from storage.settlement.tables import check_sums
@@ -575,6 +575,20 @@ def test_planned_work_is_exempt_as_it_was_announced(announced: str, left_out: in
     assert (service.rates[0].total, service.left_out) == (106 - left_out, left_out)
     spans = [(at("2026-06-30 01:00:00"), at("2026-06-30 03:00:00"))] if left_out else []
     assert [(each.began_us, each.ended_us) for each in service.exempt] == spans
+
+
+def test_planned_work_that_was_written_down_afterwards_is_not_exempt(told: Tell) -> None:
+    # Said to have been announced on the 5th for the 10th; entered on the 20th.
+    def story(story: Story) -> None:
+        story.at("2026-06-10 02:00:00").deliver(1, b"MK:0012")
+        story.at("2026-06-20 09:00:00")
+        facts = [("from", "2026-06-10 01:00:00"), ("to", "2026-06-10 03:00:00")]
+        line = ("maintenance", 0, "opened", at("2026-06-05 09:00:00"), "li", facts)
+        work = story.write(Noted(story.now_us, *line))
+        story.write(Noted(story.now_us, "maintenance", work, "began", at("2026-06-10 01:00:00"), "li", []))
+
+    (service,) = told(story, agreed(sla={"exclude_planned": True})).service
+    assert (service.rates[0].total, service.left_out, service.exempt) == (1, 0, ())
 
 
 def test_planned_work_without_an_end_is_exempt_to_its_announced_one(told: Tell) -> None:
