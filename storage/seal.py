@@ -62,10 +62,11 @@ class Sealer:
         assert self._reference, "open_key comes first"
         return self._reference + self._encrypt(_nonce(0, index), content, None)
 
-    def has_key(self, sealed: bytes) -> bool:
-        """Whether the key of this content is there. Raises KeyFileError for one that is damaged."""
+    def has_key(self, reference: bytes) -> bool:
+        """Whether the data key is there that sealed content begins with this reference to. Raises
+        KeyFileError for one that is damaged."""
         try:
-            self._keyring.key(sealed[:KEY_REFERENCE_OCTETS])
+            self._keyring.key(reference)
         except ContentErased:
             return False
         return True

@@ -42,9 +42,8 @@ def keep(
 def last_signed_s(proofs: Path, witness_key: VerifierKey) -> int:
     """When the witness signed what is kept of it, in seconds since the epoch; 0 if that is nothing."""
     try:
-        return (
-            Note.parse(_path(proofs, witness_key).read_bytes()).signed_by((witness_key,)).get(witness_key, 0)
-        )
+        note = Note.parse(_path(proofs, witness_key).read_bytes())
+        return note.signed_by((witness_key,)).get(witness_key, 0)
     except (FileNotFoundError, NoteError):
         return 0
 

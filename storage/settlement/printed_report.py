@@ -551,6 +551,11 @@ def _incident_sums(incidents: Sequence[Incident]) -> str:
     return f"共 {len(incidents):,} 次。响应：{responded}；恢复：{restored}。"
 
 
+def _announced(work: Announcement) -> str:
+    """With when it was entered, where that was later."""
+    return work.announced if work.written <= work.announced else f"{work.announced} {work.written} 录入"
+
+
 # -- what lateness costs -------------------------------------------------------------------------------------
 
 
@@ -562,11 +567,6 @@ def _check_penalties(penalties: Penalties) -> None:
     most = together if penalties.cap is None else penalties.cap
     if abs(min(together, most) - penalties.due_before - penalties.due) >= FEN:
         raise DoesNotAddUp("due is not all penalties up to their cap, less what was due before")
-
-
-def _announced(work: Announcement) -> str:
-    """With when it was entered, where that was later."""
-    return work.announced if work.written <= work.announced else f"{work.announced} {work.written} 录入"
 
 
 def _service(late: Late) -> str:
