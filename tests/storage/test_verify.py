@@ -361,7 +361,7 @@ def test_key_files_are_compared_with_the_records(tmp_path: Path) -> None:
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))  # the wrapped key: only its owner can tell
     assert verify(tmp_path).sound
     assert [fault.index for fault in verify(tmp_path, keyring=keyring).faults] == [1]
-    path.write_bytes(good[:40] + b"?" + good[41:])  # the key id, for all to see
+    path.write_bytes(good[:40] + bytes([good[40] ^ 1]) + good[41:])  # the key id, for all to see
     assert [fault.index for fault in verify(tmp_path).faults] == [1]
     path.unlink()
     gone = Fault(1, f"{path} is gone, and no record says that 2026-09-21 was erased")
